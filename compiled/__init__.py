@@ -1,0 +1,1 @@
+"""Loopline pipelines, compiled: one YAML per pipeline."""

@@ -1,0 +1,33 @@
+"""Kubeflow Pipelines components for the whole life of a tabular model.
+
+A component is imported when it is first named, so that the logic under this package can be used without kfp.
+"""
+
+import importlib
+
+#: Every public component and the stage it belongs to.
+STAGES = {
+    "ingest_data": "data",
+    "validate_data": "data",
+    "split_data": "data",
+    "train_sklearn": "training",
+    "train_xgboost": "training",
+    "evaluate_model": "evaluation",
+    "compare_models": "evaluation",
+    "select_model": "evaluation",
+    "register_model": "registry",
+    "promote_model": "registry",
+    "load_model": "registry",
+}
+
+__all__ = list(STAGES)  # noqa: PLE0605
+
+
+def __getattr__(name: str):
+    if name not in STAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{STAGES[name]}.components"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *STAGES])

@@ -1,0 +1,1 @@
+"""Bring data in, check it and split it."""

@@ -1,0 +1,159 @@
+"""The schema of a table: what each column holds, inferred at training and checked ever after."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from loopline.components.errors import InputError
+
+#: What a column can hold. ``category`` is any text; ``number`` is a float, ``integer`` and ``boolean`` may be null.
+KINDS = ("integer", "number", "boolean", "category", "timestamp")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: The column's name.
+        kind: One of ``KINDS``.
+        nullable: Whether values may be missing.
+        minimum: The smallest value allowed (integer and number), None when open.
+        maximum: The largest value allowed (integer and number), None when open.
+        categories: The values allowed (category), sorted; None when open because there are too many.
+    """
+
+    name: str
+    kind: str
+    nullable: bool = True
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f"Column {self.name!r} has the unknown kind {self.kind!r}: use one of {', '.join(KINDS)}.")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The schema of a table.
+
+    Attributes:
+        columns: The columns, in order.
+        target: The column to predict; empty when there is none.
+        min_rows: The fewest rows a table may have.
+        allow_duplicates: Whether a row may occur twice.
+    """
+
+    columns: tuple[Column, ...]
+    target: str = ""
+    min_rows: int = 1
+    allow_duplicates: bool = True
+    _by_name: dict = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_by_name", {column.name: column for column in self.columns})
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a column by name; raises InputError when there is none."""
+        if name not in self._by_name:
+            raise InputError(f"Column {name!r} is not in the schema; it has {', '.join(map(repr, self.names))}.")
+        return self._by_name[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    def select(self, names: Sequence[str]) -> "Schema":
+        """Return the schema of some of the columns, in the order of ``names``; the target is kept if among them."""
+        target = self.target if self.target in names else ""
+        return dataclasses.replace(self, columns=tuple(self[name] for name in names), target=target)
+
+    def to_dict(self) -> dict:
+        """Return the schema as plain JSON values."""
+        columns = []
+        for column in self.columns:
+            entry = {key: value for key, value in dataclasses.asdict(column).items() if value is not None}
+            columns.append(entry)
+        return {
+            "columns": columns,
+            "target": self.target,
+            "min_rows": self.min_rows,
+            "allow_duplicates": self.allow_duplicates,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Schema":
+        """Make a schema from what ``to_dict`` gave.
+
+        Raises:
+            InputError: A field is missing or has the wrong form.
+        """
+        try:
+            columns = []
+            for entry in values["columns"]:
+                entry = dict(entry)
+                if entry.get("categories") is not None:
+                    entry["categories"] = tuple(entry["categories"])
+                columns.append(Column(**entry))
+            rest = {key: values[key] for key in ("target", "min_rows", "allow_duplicates") if key in values}
+            return cls(columns=tuple(columns), **rest)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"This is not a schema that validate_data wrote ({error}): infer it anew.") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write the schema as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Schema":
+        """Read a schema that ``save`` wrote.
+
+        Raises:
+            InputError: There is no such file, or it is not a schema.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(f"There is no schema at {path}: run validate_data first.") from None
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is not a schema ({error}): infer it anew with validate_data.") from None
+
+
+def kind_of(type_: pa.DataType) -> str:
+    """Return the kind of column that an Arrow type holds.
+
+    Args:
+        type_: The Arrow type of a column.
+
+    Returns:
+        One of ``KINDS``.
+
+    Raises:
+        InputError: Lists, structs and binary have no kind.
+    """
+    if pa.types.is_dictionary(type_):
+        return kind_of(type_.value_type)
+    if pa.types.is_boolean(type_):
+        return "boolean"
+    if pa.types.is_integer(type_):
+        return "integer"
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return "number"
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_null(type_):
+        return "category"
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
+        return "timestamp"
+    raise InputError(f"A column of type {type_} cannot be used: turn it into numbers, text, booleans or timestamps.")

@@ -1,0 +1,128 @@
+"""Tables between steps: Parquet, written in row groups and read a batch at a time."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loopline.components.errors import InputError
+
+#: Rows of one row group and of one batch: 20 columns of doubles are 20 MB.
+BATCH_ROWS = 131_072
+
+
+def open_parquet(path: str | Path) -> pq.ParquetFile:
+    """Open a Parquet file for reading in batches.
+
+    Args:
+        path: The file, as an artifact's ``path`` gives it.
+
+    Returns:
+        The open file.
+
+    Raises:
+        InputError: The file is missing or is not Parquet.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no table at {path}: check the path, or run the step that writes it.") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is not a Parquet file ({error}): convert it with ingest_data first.") from None
+
+
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, or some of its columns, into memory.
+
+    Args:
+        path: A Parquet file.
+        columns: The columns wanted, in this order; all when None.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: The file cannot be read or lacks one of the columns.
+    """
+    with open_parquet(path) as file:
+        check_columns(file.schema_arrow.names, columns or [], path)
+        return file.read(columns=list(columns) if columns is not None else None)
+
+
+def read_batches(
+    path: str | Path, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """Read a table a batch at a time, so that its size does not matter.
+
+    Args:
+        path: A Parquet file.
+        columns: The columns wanted, in this order; all when None.
+        rows: The most rows of one batch.
+
+    Yields:
+        Record batches in the order of the file.
+
+    Raises:
+        InputError: The file cannot be read or lacks one of the columns.
+    """
+    with open_parquet(path) as file:
+        check_columns(file.schema_arrow.names, columns or [], path)
+        yield from file.iter_batches(batch_size=rows, columns=list(columns) if columns is not None else None)
+
+
+def check_columns(present: Sequence[str], wanted: Sequence[str], where: str | Path) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        present: The table's columns.
+        wanted: The columns that must be there.
+        where: What to call the table in the message.
+
+    Raises:
+        InputError: A column is missing.
+    """
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise InputError(
+            f"Column {', '.join(map(repr, missing))} is not in {where}; it has {', '.join(map(repr, present))}."
+        )
+
+
+def table_writer(path: str | Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet file for writing, the one way Loopline writes tables.
+
+    Args:
+        path: The file to write; its folder is made when missing.
+        schema: The table's Arrow schema.
+
+    Returns:
+        A writer to use as a context manager.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, store_schema=True)
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """Write a table as Parquet.
+
+    Args:
+        path: The file to write.
+        table: The table.
+    """
+    with table_writer(path, table.schema) as writer:
+        writer.write_table(table, row_group_size=BATCH_ROWS)
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the content digest of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        ``sha256:`` and 64 hexadecimal digits.
+    """
+    with open(path, "rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,9 @@
+"""The one exception a user is meant to read."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one sentence a person can act on: the problem, the offending value and what to do about it. The
+    local runner and the command line show it without a traceback.
+    """

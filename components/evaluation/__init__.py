@@ -1,0 +1,1 @@
+"""Judge models: metrics with intervals, reports, champion against challenger."""

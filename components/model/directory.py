@@ -1,0 +1,185 @@
+"""Write, read and verify a model directory.
+
+A model directory describes itself. It holds
+
+* the model: ``model.onnx``, ``model.ubj``, ``model.skops`` or ``model.joblib``;
+* ``model-settings.json``: what MLServer needs to serve it;
+* ``schema.json``: features and target, as they looked at training;
+* ``reference-profile.json`` and ``reference-rows.parquet``: what drift is measured against;
+* ``golden.parquet``: some inputs with the predictions the model gave for them;
+* ``loopline.json``: the manifest, written last, with the digest of each file.
+
+The digest of a model covers what it predicts and what it is compared with, and nothing that differs between two runs
+over the same input: run, time and host are provenance and stand in the manifest alone.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from loopline.components.data.schema import Schema
+from loopline.components.data.tables import file_digest
+from loopline.components.errors import InputError
+
+MANIFEST = "loopline.json"
+#: Stands in the place of a model where the registry has none yet, so that the step after can say so.
+ABSENT = "no-model.json"
+#: Written from the digest, so not part of it.
+SETTINGS = "model-settings.json"
+
+
+@dataclass
+class Manifest:
+    """What a model directory holds.
+
+    Attributes:
+        task: ``binary``, ``multiclass`` or ``regression``.
+        target: The predicted column.
+        classes: The labels in the order of the probabilities; empty for regression. Text, integers or booleans.
+        format: ``onnx``, ``xgboost``, ``skops`` or ``joblib``.
+        file: The model's file name.
+        conversion: Why the model has this format: ``tolerance``, ``rows`` and ``max_difference`` of the comparison with
+            the native model, or the ``reason`` a conversion was given up.
+        training: Component, estimator, parameters, seed and what came of them (best iteration, validation score).
+        provenance: Data digest, pipeline run, code version, time.
+        libraries: Versions of the libraries that trained the model.
+        files: The digest of each content file by name.
+        digest: The model's own digest: ``sha256:...``.
+    """
+
+    task: str
+    target: str
+    classes: list
+    format: str
+    file: str
+    conversion: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    provenance: dict = field(default_factory=dict)
+    libraries: dict = field(default_factory=dict)
+    files: dict = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the model predicts classes."""
+        return self.task != "regression"
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the predicted columns: one ``probability_<class>`` a class, or ``prediction``."""
+        return [f"probability_{label}" for label in self.classes] if self.is_classification else ["prediction"]
+
+
+def seal_model(path: str | Path, manifest: Manifest) -> Manifest:
+    """Finish a model directory: digest its files, write the serving settings and, last, the manifest.
+
+    Args:
+        path: The directory, with all content files in place.
+        manifest: What is known of the model; ``files`` and ``digest`` are filled in.
+
+    Returns:
+        The manifest as written.
+    """
+    path = Path(path)
+    manifest.files = _digest_files(path)
+    manifest.digest = _model_digest(manifest)
+    (path / SETTINGS).write_text(json.dumps(_serving_settings(path, manifest), indent=2), encoding="utf-8")
+    (path / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2, allow_nan=False), encoding="utf-8")
+    return manifest
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read the manifest of a model directory.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: There is no model, or its manifest cannot be read.
+    """
+    file = Path(path) / MANIFEST
+    try:
+        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"There is no model in {path}: a model directory has a {MANIFEST}.") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file} is not a model's manifest ({error}): train the model anew.") from None
+
+
+def verify_model(path: str | Path) -> Manifest:
+    """Check that a model directory is what was sealed, file by file.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        InputError: A file is missing, added or changed.
+    """
+    manifest = read_manifest(path)
+    found = _digest_files(Path(path))
+    for name in sorted(manifest.files.keys() | found.keys()):
+        if manifest.files.get(name) != found.get(name):
+            what = "missing" if name not in found else "unexpected" if name not in manifest.files else "changed"
+            raise InputError(f"{name} in model directory {path} is {what}: fetch the model again from its source.")
+    if _model_digest(manifest) != manifest.digest:
+        raise InputError(f"The manifest in {path} does not match its digest {manifest.digest}: fetch the model again.")
+    return manifest
+
+
+def mark_absent(path: str | Path, reason: str) -> None:
+    """Write a directory that says there is no model yet.
+
+    Args:
+        path: The directory; it is made when missing.
+        reason: Why, for the reader of the next report.
+    """
+    Path(path).mkdir(parents=True, exist_ok=True)
+    (Path(path) / ABSENT).write_text(json.dumps({"reason": reason}), encoding="utf-8")
+
+
+def is_absent(path: str | Path) -> bool:
+    """Return whether ``mark_absent`` wrote this directory."""
+    return (Path(path) / ABSENT).is_file()
+
+
+def _digest_files(path: Path) -> dict[str, str]:
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    return {name: file_digest(path / name) for name in names if name not in (MANIFEST, SETTINGS)}
+
+
+def _model_digest(manifest: Manifest) -> str:
+    core = {name: getattr(manifest, name) for name in ("task", "target", "classes", "format", "file", "files")}
+    return "sha256:" + hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
+
+
+#: The serving class for each format. MLServer's own load XGBoost and scikit-learn files.
+_IMPLEMENTATIONS = {
+    "xgboost": "mlserver_xgboost.XGBoostModel",
+    "joblib": "mlserver_sklearn.SKLearnModel",
+}
+
+
+def _serving_settings(path: Path, manifest: Manifest) -> dict:
+    schema = Schema.load(path / "schema.json")
+    inputs = [
+        {"name": column.name, "datatype": "BYTES" if column.kind == "category" else "FP32", "shape": [-1, 1]}
+        for column in schema.columns
+        if column.name != manifest.target
+    ]
+    settings = {
+        "name": manifest.target,
+        "platform": f"loopline_{manifest.format}",
+        "parameters": {"uri": f"./{manifest.file}", "version": manifest.digest},
+        "inputs": inputs,
+        "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, 1]} for name in manifest.output_names],
+    }
+    if manifest.format in _IMPLEMENTATIONS:
+        settings["implementation"] = _IMPLEMENTATIONS[manifest.format]
+    return settings

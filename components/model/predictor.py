@@ -1,0 +1,193 @@
+"""Predict with a model directory, whatever the format of the model in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopline.components.data.profile import as_floats
+from loopline.components.data.schema import Schema
+from loopline.components.data.tables import check_columns
+from loopline.components.errors import InputError
+from loopline.components.model.directory import Manifest, read_manifest
+
+
+class Predictor:
+    """A loaded model.
+
+    Args:
+        manifest: The model's manifest.
+        schema: Its schema: features and target.
+        score: The function from feature columns, as ``feature_columns`` gives them, to scores.
+    """
+
+    def __init__(self, manifest: Manifest, schema: Schema, score):
+        self.manifest = manifest
+        self.schema = schema
+        self.features = schema.select([name for name in schema.names if name != manifest.target])
+        self._score = score
+
+    def predict(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
+        """Predict each row.
+
+        Args:
+            table: Rows with at least the model's features.
+
+        Returns:
+            For classification the probabilities of ``manifest.classes``, shape (rows, classes); for regression the
+            predicted values, shape (rows,). Single precision.
+
+        Raises:
+            InputError: A feature is missing or has the wrong type.
+        """
+        if table.num_rows == 0:
+            shape = (0, len(self.manifest.classes)) if self.manifest.is_classification else (0,)
+            return np.zeros(shape, np.float32)
+        scores = np.asarray(self._score(feature_columns(table, self.features)), np.float32)
+        return scores if self.manifest.is_classification else scores.reshape(-1)
+
+    def labels(self, scores: np.ndarray) -> list:
+        """Return the most probable class of each row.
+
+        Args:
+            scores: What ``predict`` gave.
+
+        Returns:
+            One of ``manifest.classes`` for each row.
+        """
+        return [self.manifest.classes[i] for i in scores.argmax(axis=1)]
+
+
+def load_predictor(path: str | Path) -> Predictor:
+    """Load the model of a model directory.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        InputError: There is no model, or its format is unknown.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    schema = Schema.load(path / "schema.json")
+    loaders = {"onnx": _load_onnx, "xgboost": _load_xgboost, "skops": _load_skops, "joblib": _load_joblib}
+    if manifest.format not in loaders:
+        raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(loaders)}.")
+    features = schema.select([name for name in schema.names if name != manifest.target])
+    return Predictor(manifest, schema, loaders[manifest.format](path / manifest.file, manifest, features))
+
+
+def feature_columns(table: pa.Table | pa.RecordBatch, features: Schema) -> dict[str, np.ndarray]:
+    """Return a table's features the way every model format takes them.
+
+    Args:
+        table: Rows with at least these features.
+        features: The features' schema.
+
+    Returns:
+        By name an array of shape (rows,): single-precision floats with NaN for missing, or for text ``str`` objects with
+        the empty string for missing.
+
+    Raises:
+        InputError: A feature is missing or has the wrong type.
+    """
+    check_columns(table.schema.names, features.names, "the rows to predict")
+    columns = {}
+    for column in features.columns:
+        values = table.column(column.name)
+        try:
+            if column.kind == "category":
+                columns[column.name] = np.asarray(pc.fill_null(pc.cast(values, pa.string()), "").to_numpy(False), object)
+            else:
+                columns[column.name] = as_floats(values, np.float32)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"Feature {column.name!r} should be of kind {column.kind}: {error}.") from None
+    return columns
+
+
+def encode_columns(columns: dict[str, np.ndarray], features: Schema) -> np.ndarray:
+    """Turn feature columns into one matrix, text as the position of its category.
+
+    Args:
+        columns: What ``feature_columns`` gave.
+        features: The features' schema, with closed categories.
+
+    Returns:
+        Single-precision floats, shape (rows, features); NaN where a value is missing or a category unknown.
+    """
+    rows = len(next(iter(columns.values())))
+    matrix = np.empty((rows, len(features.columns)), np.float32)
+    for position, column in enumerate(features.columns):
+        values = columns[column.name]
+        if column.kind == "category":
+            codes = pc.index_in(pa.array(values, pa.string()), pa.array(column.categories or (), pa.string()))
+            values = as_floats(codes, np.float32)
+        matrix[:, position] = values
+    return matrix
+
+
+def as_frame(columns: dict[str, np.ndarray]):
+    """Return feature columns as the pandas DataFrame that a scikit-learn pipeline takes."""
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
+def _load_onnx(file: Path, manifest: Manifest, features: Schema):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    output = "probabilities" if manifest.is_classification else "prediction"
+
+    def score(columns: dict[str, np.ndarray]) -> np.ndarray:
+        return session.run([output], {name: values.reshape(-1, 1) for name, values in columns.items()})[0]
+
+    return score
+
+
+def _load_xgboost(file: Path, manifest: Manifest, features: Schema):
+    import xgboost
+
+    booster = xgboost.Booster(model_file=str(file))
+    return lambda columns: score_booster(booster, encode_columns(columns, features), manifest.task)
+
+
+def score_booster(booster, matrix: np.ndarray, task: str) -> np.ndarray:
+    """Predict with a bare XGBoost booster.
+
+    Args:
+        booster: The ``xgboost.Booster``.
+        matrix: What ``encode_columns`` gave.
+        task: ``binary``, ``multiclass`` or ``regression``.
+
+    Returns:
+        Probabilities of shape (rows, classes) or values of shape (rows,).
+    """
+    scores = booster.inplace_predict(matrix, validate_features=False)
+    return np.column_stack([1 - scores, scores]) if task == "binary" else scores
+
+
+def _load_skops(file: Path, manifest: Manifest, features: Schema):
+    from skops.io import get_untrusted_types, load
+
+    # Types of scikit-learn itself are code of an installed, pinned package; anything else is refused by skops.
+    trusted = [name for name in get_untrusted_types(file=file) if name.startswith("sklearn.")]
+    return _sklearn_scorer(load(file, trusted=trusted), manifest)
+
+
+def _load_joblib(file: Path, manifest: Manifest, features: Schema):
+    import joblib
+
+    return _sklearn_scorer(joblib.load(file), manifest)
+
+
+def _sklearn_scorer(pipeline, manifest: Manifest):
+    if manifest.is_classification:
+        return lambda columns: pipeline.predict_proba(as_frame(columns))
+    return lambda columns: pipeline.predict(as_frame(columns))

@@ -1,0 +1,1 @@
+"""Keep models: versions and aliases in MLflow."""

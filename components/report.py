@@ -1,0 +1,162 @@
+"""Self-contained HTML reports: one file, no script, no request to anywhere, every value escaped."""
+
+import html
+import io
+import math
+import numbers
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_STYLE = """
+:root { --ink: #1b1f24; --soft: #5b6470; --line: #d9dee4; --paper: #fff; --tint: #f5f7f9; --good: #14743f;
+  --bad: #b3261e; --warn: #8a5a00; --accent: #0b5cad; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--tint); color: var(--ink);
+  font: 15px/1.5 "Red Hat Text", system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1060px; margin: 0 auto; padding: 32px 24px 64px; }
+header { border-bottom: 3px solid var(--accent); padding-bottom: 12px; margin-bottom: 24px; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
+h2 { font-size: 19px; margin: 0 0 8px; }
+header p { color: var(--soft); margin: 0; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 20px 22px;
+  margin: 0 0 18px; overflow-x: auto; }
+p { margin: 0 0 10px; max-width: 75ch; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 0 0 18px; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+.tile b { display: block; font-size: 24px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: 13px; }
+.tile .label { color: var(--ink); font-weight: 600; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: anywhere; }
+th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 0 0 8px; }
+figure svg { width: 100%; height: auto; max-width: 980px; }
+figcaption { color: var(--soft); font-size: 13px; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+.note { border-left: 4px solid var(--accent); padding-left: 12px; }
+footer { color: var(--soft); font-size: 13px; }
+@media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
+"""
+
+
+class Report:
+    """A page built from top to bottom and written once.
+
+    Args:
+        title: The headline.
+        subtitle: One line under it: what was looked at, and when.
+    """
+
+    def __init__(self, title: str, subtitle: str = ""):
+        self.title = title
+        self._parts = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p></header>"]
+        self._open = False
+
+    def tiles(self, tiles: Iterable[Sequence[str]]) -> None:
+        """Add a row of headline figures.
+
+        Args:
+            tiles: For each its label, its value and, where wanted, a line of detail and a tone (good, bad, warn).
+        """
+        self._close()
+        cells = []
+        for label, value, *rest in tiles:
+            detail = rest[0] if rest else ""
+            tone = html.escape(rest[1]) if len(rest) > 1 else ""
+            cells.append(
+                f'<div class="tile"><span class="label">{html.escape(label)}</span>'
+                f'<b class="{tone}">{html.escape(value)}</b><span>{html.escape(detail)}</span></div>'
+            )
+        self._parts.append(f'<div class="tiles">{"".join(cells)}</div>')
+
+    def section(self, heading: str) -> None:
+        """Start a section; what is added next stands in it."""
+        self._close()
+        self._parts.append(f"<section><h2>{html.escape(heading)}</h2>")
+        self._open = True
+
+    def text(self, text: str, tone: str = "") -> None:
+        """Add a paragraph.
+
+        Args:
+            text: Plain text.
+            tone: ``good``, ``bad``, ``warn`` or ``note``; empty for none.
+        """
+        self._parts.append(f'<p class="{html.escape(tone)}">{html.escape(text)}</p>')
+
+    def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Add a table; numbers are set right-aligned and rounded to four significant digits.
+
+        Args:
+            headers: The columns' names.
+            rows: The cells, row by row; None is shown as a dash.
+        """
+        rows = [list(row) for row in rows]
+        numeric = [
+            bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(headers))
+        ]
+        marks = [' class="number"' if flag else "" for flag in numeric]
+        head = "".join(f"<th{mark}>{html.escape(name)}</th>" for mark, name in zip(marks, headers, strict=True))
+        body = "".join(
+            "<tr>" + "".join(f"<td{mark}>{html.escape(show(cell))}</td>" for mark, cell in zip(marks, row, strict=True))
+            + "</tr>"
+            for row in rows
+        )
+        self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+    def figure(self, figure, caption: str = "") -> None:
+        """Add a matplotlib figure as inline SVG.
+
+        Args:
+            figure: A ``matplotlib.figure.Figure``.
+            caption: What the reader should see in it.
+        """
+        import matplotlib
+
+        number = sum(part.startswith("<figure") for part in self._parts)
+        buffer = io.StringIO()
+        # A fixed salt makes the identifiers, and so the report, the same on every run.
+        with matplotlib.rc_context({"svg.hashsalt": f"loopline-{number}", "svg.fonttype": "none"}):
+            figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+        svg = buffer.getvalue()
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        self._parts.append(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>")
+
+    def write(self, path: str | Path) -> None:
+        """Write the page.
+
+        Args:
+            path: The file; its folder is made when missing.
+        """
+        self._close()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head>"
+            f"<body><main>{''.join(self._parts)}</main></body></html>\n",
+            encoding="utf-8",
+        )
+
+    def _close(self) -> None:
+        if self._open:
+            self._parts.append("</section>")
+            self._open = False
+
+
+def show(value: object) -> str:
+    """Return a value as a reader wants to see it: thousands grouped, four significant digits, a dash for nothing."""
+    if value is None:
+        return "\u2013"
+    if isinstance(value, bool) or not _is_number(value):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

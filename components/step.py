@@ -1,0 +1,36 @@
+"""The one decorator that turns a Python function into a Kubeflow Pipelines component."""
+
+import os
+from collections.abc import Callable
+
+from kfp import dsl
+
+VERSION = "0.1.0"
+
+#: Where ``oc apply -k deploy/openshift`` puts the step image. A compile-time choice, see ``loopline compile --image``.
+DEFAULT_IMAGE = f"image-registry.openshift-image-registry.svc:5000/loopline/loopline-step:{VERSION}"
+
+
+def step_image() -> str:
+    """Return the container image of every step: ``LOOPLINE_IMAGE`` from the environment, else the default.
+
+    Returns:
+        An image reference with a tag or digest, e.g. ``registry.example.com/ml/loopline-step@sha256:...``.
+    """
+    return os.environ.get("LOOPLINE_IMAGE") or DEFAULT_IMAGE
+
+
+def step(function: Callable) -> Callable:
+    """Turn a function into a lightweight component that runs in the step image.
+
+    The image holds Loopline and everything it needs, so nothing is installed at run time and the compiled YAML carries
+    the function's few lines alone. The function must import what it uses inside its body: KFP ships its source and
+    nothing around it.
+
+    Args:
+        function: The component's contract, with KFP type annotations and a Google docstring.
+
+    Returns:
+        The KFP component.
+    """
+    return dsl.component(function, base_image=step_image(), install_kfp_package=False)

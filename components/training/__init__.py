@@ -1,0 +1,1 @@
+"""Train models and write model directories."""

@@ -1,0 +1,1 @@
+"""The pipelines composed of the components, and what compiles, runs and launches them."""
