@@ -1,0 +1,266 @@
+"""Split a table into training, validation and test rows, a batch at a time.
+
+A first pass gives each row its side, one byte a row, from as little as the method needs: the number of rows, or one
+column. A second pass writes the three tables. No more than a batch of whole rows is in memory.
+"""
+
+import datetime
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopline.components.data.schema import kind_of
+from loopline.components.data.tables import check_columns, open_parquet, read_batches, read_table
+from loopline.components.data.writing import describe_file, writing_table
+from loopline.components.errors import InputError
+
+logger = logging.getLogger("loopline")
+
+METHODS = ("random", "stratified", "time", "group")
+SIDES = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def split_table(
+    data: str | Path,
+    train: str | Path,
+    validation: str | Path,
+    test: str | Path,
+    *,
+    method: str = "random",
+    column: str = "",
+    test_size: float = 0.2,
+    validation_size: float = 0.1,
+    test_start: str = "",
+    seed: int = 0,
+) -> list[dict]:
+    """Split a table in three.
+
+    Args:
+        data: The Parquet file to split.
+        train: Where to write the rows to train on.
+        validation: Where to write the rows to tune on.
+        test: Where to write the rows to evaluate on.
+        method: ``random``, ``stratified``, ``time`` or ``group``.
+        column: The class, the timestamp or the group; unused for ``random``.
+        test_size: Share of the rows for the test.
+        validation_size: Share of the rows for validation; 0 for none.
+        test_start: For ``time``: rows from this ISO 8601 timestamp on are the test, whatever their share.
+        seed: Seed of every random choice.
+
+    Returns:
+        ``rows`` and ``digest`` of the training, validation and test table.
+
+    Raises:
+        InputError: A parameter is out of range, the column is missing or unfit, or a side would be empty.
+    """
+    _check_parameters(method, column, test_size, validation_size, test_start)
+    with open_parquet(data) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+    check_columns(schema.names, [column] if column else [], data)
+    if method == "random":
+        sides = assign_random(rows, test_size, validation_size, seed)
+    else:
+        values = read_table(data, [column]).column(0)
+        if method == "stratified":
+            sides = assign_stratified(values, test_size, validation_size, seed)
+        elif method == "group":
+            sides = assign_groups(values, test_size, validation_size, seed)
+        else:
+            sides = assign_by_time(values, test_size, validation_size, test_start)
+    _check_sides(sides, method, validation_size)
+    return _write(data, schema, sides, (train, validation, test))
+
+
+def assign_random(rows: int, test_size: float, validation_size: float, seed: int) -> np.ndarray:
+    """Give each row a side at random, in exactly the shares asked for.
+
+    Args:
+        rows: Number of rows.
+        test_size: Share of the test.
+        validation_size: Share of validation.
+        seed: Seed of the permutation.
+
+    Returns:
+        A side (0 train, 1 validation, 2 test) for each row, uint8, shape (rows,).
+    """
+    sides = np.full(rows, TRAIN, np.uint8)
+    tests, validations = round(rows * test_size), round(rows * validation_size)
+    order = np.random.default_rng(seed).permutation(rows)
+    sides[order[:tests]] = TEST
+    sides[order[tests : tests + validations]] = VALIDATION
+    return sides
+
+
+def assign_stratified(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:
+    """Give each row a side at random so that every class is shared out alike.
+
+    Args:
+        values: The class of each row; null is a class of its own.
+        test_size: Share of the test.
+        validation_size: Share of validation.
+        seed: Seed of the permutations.
+
+    Returns:
+        A side for each row, uint8, shape (rows,).
+
+    Raises:
+        InputError: A class has too few rows to be on every side.
+    """
+    encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+    codes = encoded.indices.to_numpy()
+    sides = np.full(len(codes), TRAIN, np.uint8)
+    generator = np.random.default_rng(seed)
+    wanted = 1 + (test_size > 0) + (validation_size > 0)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
+    for code, label in enumerate(encoded.dictionary.to_pylist()):
+        members = order[starts[code] : starts[code + 1]]
+        if len(members) < wanted:
+            raise InputError(
+                f"Class {label!r} has {len(members)} row(s), too few for {wanted} sides: drop the class, merge it with "
+                "another or split with method='random'."
+            )
+        members = generator.permutation(members)
+        tests = max(1, round(len(members) * test_size))
+        validations = max(1, round(len(members) * validation_size)) if validation_size else 0
+        # A class of few rows keeps one for training.
+        tests = min(tests, len(members) - 1 - validations)
+        sides[members[:tests]] = TEST
+        sides[members[tests : tests + validations]] = VALIDATION
+    return sides
+
+
+def assign_groups(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:
+    """Place whole groups: a group's side depends on its value and the seed alone, so it is the same in every table.
+
+    Args:
+        values: The group of each row; null is a group of its own.
+        test_size: Share of the groups for the test.
+        validation_size: Share of the groups for validation.
+        seed: Salt of the hash.
+
+    Returns:
+        A side for each row, uint8, shape (rows,).
+    """
+    encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+    labels = [repr(label) if label is None else str(label) for label in encoded.dictionary.to_pylist()]
+    salted = (hashlib.sha256(f"{seed}\0{label}".encode()).digest()[:8] for label in labels)
+    places = np.array([int.from_bytes(digest, "big") / 2**64 for digest in salted])
+    sides = np.full(len(labels), TRAIN, np.uint8)
+    sides[places < test_size + validation_size] = VALIDATION
+    sides[places < test_size] = TEST
+    return sides[encoded.indices.to_numpy()]
+
+
+def assign_by_time(
+    values: pa.ChunkedArray, test_size: float, validation_size: float, test_start: str = ""
+) -> np.ndarray:
+    """Cut along time: training rows before validation rows before test rows, rows of one instant on one side.
+
+    Args:
+        values: The timestamp of each row.
+        test_size: Share of the latest rows for the test, unless ``test_start`` is given.
+        validation_size: Share of the rows, just before the test, for validation.
+        test_start: ISO 8601; rows from here on are the test.
+
+    Returns:
+        A side for each row, uint8, shape (rows,).
+
+    Raises:
+        InputError: The column holds no timestamps or some are null, or ``test_start`` cannot be read.
+    """
+    if kind_of(values.type) not in ("timestamp", "integer", "number"):
+        raise InputError(f"Cannot split by time on a column of type {values.type}: name a column of timestamps.")
+    if values.null_count:
+        raise InputError(f"The time column has {values.null_count:,} null value(s): fill them in or drop those rows.")
+    start = _parse_start(test_start, values.type) if test_start else None
+    times = _as_integers(values)
+    rows = len(times)
+    ordered = np.sort(times)
+    if start is not None:
+        test_from = _as_integers(pa.chunked_array([pa.array([start], values.type)]))[0]
+    else:
+        test_from = ordered[min(max(rows - round(rows * test_size), 0), rows - 1)]
+    before = int(np.searchsorted(ordered, test_from, side="left"))
+    validations = min(round(rows * validation_size), before)
+    sides = np.full(rows, TRAIN, np.uint8)
+    if validations:
+        sides[times >= ordered[before - validations]] = VALIDATION
+    sides[times >= test_from] = TEST
+    return sides
+
+
+def _as_integers(values: pa.ChunkedArray) -> np.ndarray:
+    """Return timestamps as integers of their own unit; numbers as they are."""
+    if pa.types.is_date(values.type):
+        values = pc.cast(values, pa.timestamp("ms"))
+    if pa.types.is_timestamp(values.type):
+        values = pc.cast(values, pa.int64())
+    return values.to_numpy()
+
+
+def _parse_start(text: str, type_: pa.DataType) -> datetime.datetime:
+    if not (pa.types.is_timestamp(type_) or pa.types.is_date(type_)):
+        raise InputError(f"test_start {text!r} needs a column of timestamps, and this one is of type {type_}.")
+    try:
+        start = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"test_start {text!r} is not an ISO 8601 timestamp: write it like 2024-05-01T00:00:00."
+        ) from None
+    if getattr(type_, "tz", None):
+        return start if start.tzinfo else start.replace(tzinfo=datetime.UTC)
+    return start.astimezone(datetime.UTC).replace(tzinfo=None) if start.tzinfo else start
+
+
+def _check_parameters(method: str, column: str, test_size: float, validation_size: float, test_start: str) -> None:
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}.")
+    if method != "random" and not column:
+        raise InputError(f"method {method!r} needs a column: name it in the parameter column.")
+    if test_start and method != "time":
+        raise InputError(f"test_start {test_start!r} goes with method 'time', not {method!r}.")
+    if not 0 < test_size < 1:
+        raise InputError(f"test_size {test_size} must lie between 0 and 1, e.g. 0.2.")
+    if not 0 <= validation_size < 1:
+        raise InputError(f"validation_size {validation_size} must be 0 or lie between 0 and 1, e.g. 0.1.")
+    if test_size + validation_size >= 1:
+        raise InputError(
+            f"test_size {test_size} and validation_size {validation_size} leave no row to train on: "
+            "their sum must be below 1."
+        )
+
+
+def _check_sides(sides: np.ndarray, method: str, validation_size: float) -> None:
+    counts = np.bincount(sides, minlength=3)
+    needed = SIDES if validation_size else ("train", "test")
+    for name in needed:
+        if not counts[SIDES.index(name)]:
+            raise InputError(
+                f"The {name} side would be empty: {len(sides):,} rows split with method {method!r} give "
+                f"{counts[TRAIN]:,} train, {counts[VALIDATION]:,} validation and {counts[TEST]:,} test rows; "
+                "change the sizes, the column or test_start."
+            )
+
+
+def _write(data: str | Path, schema: pa.Schema, sides: np.ndarray, paths: Sequence[str | Path]) -> list[dict]:
+    """Write each row to its side, in the order of the table."""
+    done = 0
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(writing_table(path, schema)) for path in paths]
+        for batch in read_batches(data):
+            part = sides[done : done + batch.num_rows]
+            done += batch.num_rows
+            for side, sink in enumerate(sinks):
+                chosen = batch.filter(pa.array(part == side))
+                if chosen.num_rows:
+                    sink.write(chosen)
+    logger.info("%s train, %s validation and %s test rows", *(f"{sink.rows:,}" for sink in sinks))
+    return [describe_file(path, sink.rows) for path, sink in zip(paths, sinks, strict=True)]
