@@ -12,6 +12,7 @@ STAGES = {
     "split_data": "data",
     "train_sklearn": "training",
     "train_xgboost": "training",
+    "list_trials": "training",
     "evaluate_model": "evaluation",
     "compare_models": "evaluation",
     "select_model": "evaluation",
@@ -20,7 +21,7 @@ STAGES = {
     "load_model": "registry",
 }
 
-__all__ = list(STAGES)  # noqa: PLE0605
+__all__ = list(STAGES)
 
 
 def __getattr__(name: str):

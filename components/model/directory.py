@@ -34,6 +34,7 @@ class Manifest:
     """What a model directory holds.
 
     Attributes:
+        name: What the model server calls the model.
         task: ``binary``, ``multiclass`` or ``regression``.
         target: The predicted column.
         classes: The labels in the order of the probabilities; empty for regression. Text, integers or booleans.
@@ -53,6 +54,7 @@ class Manifest:
     classes: list
     format: str
     file: str
+    name: str = "model"
     conversion: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
@@ -174,7 +176,7 @@ def _serving_settings(path: Path, manifest: Manifest) -> dict:
         if column.name != manifest.target
     ]
     settings = {
-        "name": manifest.target,
+        "name": manifest.name,
         "platform": f"loopline_{manifest.format}",
         "parameters": {"uri": f"./{manifest.file}", "version": manifest.digest},
         "inputs": inputs,

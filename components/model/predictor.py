@@ -71,8 +71,23 @@ def load_predictor(path: str | Path) -> Predictor:
     Raises:
         InputError: There is no model, or its format is unknown.
     """
+    return open_predictor(path, read_manifest(path))
+
+
+def open_predictor(path: str | Path, manifest: Manifest) -> Predictor:
+    """Load a model whose manifest is at hand, as it is while the directory is being written.
+
+    Args:
+        path: The model directory.
+        manifest: Its manifest.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        InputError: The format is unknown.
+    """
     path = Path(path)
-    manifest = read_manifest(path)
     schema = Schema.load(path / "schema.json")
     loaders = {"onnx": _load_onnx, "xgboost": _load_xgboost, "skops": _load_skops, "joblib": _load_joblib}
     if manifest.format not in loaders:
@@ -89,8 +104,8 @@ def feature_columns(table: pa.Table | pa.RecordBatch, features: Schema) -> dict[
         features: The features' schema.
 
     Returns:
-        By name an array of shape (rows,): single-precision floats with NaN for missing, or for text ``str`` objects with
-        the empty string for missing.
+        By name an array of shape (rows,): single-precision floats with NaN for missing, or for text ``str`` objects
+        with the empty string for missing.
 
     Raises:
         InputError: A feature is missing or has the wrong type.
@@ -101,7 +116,9 @@ def feature_columns(table: pa.Table | pa.RecordBatch, features: Schema) -> dict[
         values = table.column(column.name)
         try:
             if column.kind == "category":
-                columns[column.name] = np.asarray(pc.fill_null(pc.cast(values, pa.string()), "").to_numpy(False), object)
+                columns[column.name] = np.asarray(
+                    pc.fill_null(pc.cast(values, pa.string()), "").to_numpy(False), object
+                )
             else:
                 columns[column.name] = as_floats(values, np.float32)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -144,9 +161,16 @@ def _load_onnx(file: Path, manifest: Manifest, features: Schema):
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     output = "probabilities" if manifest.is_classification else "prediction"
+    # A tensor of a million strings costs more than the prediction: go through the rows in pieces.
+    step = 65_536
 
     def score(columns: dict[str, np.ndarray]) -> np.ndarray:
-        return session.run([output], {name: values.reshape(-1, 1) for name, values in columns.items()})[0]
+        rows = len(next(iter(columns.values())))
+        pieces = (
+            {name: values[start : start + step].reshape(-1, 1) for name, values in columns.items()}
+            for start in range(0, rows, step)
+        )
+        return np.concatenate([session.run([output], piece)[0] for piece in pieces])
 
     return score
 
@@ -177,7 +201,7 @@ def _load_skops(file: Path, manifest: Manifest, features: Schema):
     from skops.io import get_untrusted_types, load
 
     # Types of scikit-learn itself are code of an installed, pinned package; anything else is refused by skops.
-    trusted = [name for name in get_untrusted_types(file=file) if name.startswith("sklearn.")]
+    trusted = [name for name in get_untrusted_types(file=file) if name.startswith("sklearn.") or name == "numpy.dtype"]
     return _sklearn_scorer(load(file, trusted=trusted), manifest)
 
 

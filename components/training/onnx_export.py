@@ -1,0 +1,120 @@
+"""Turn trained models into ONNX graphs with one named input a feature.
+
+Numbers come in as float tensors of shape (rows, 1) with NaN for missing, text as string tensors with "" for missing.
+Classifiers give ``label`` (the class's position) and ``probabilities``, regressors ``prediction``.
+"""
+
+import math
+
+import onnx
+import xgboost
+from onnx import TensorProto, helper
+
+from loopline.components.training.plan import Plan
+
+#: The opsets that both MLServer's and OpenVINO's runtimes of today read.
+_OPSET, _ML_OPSET = 15, 3
+_MATRIX = "loopline_matrix"
+
+
+def booster_to_onnx(booster: xgboost.Booster, plan: Plan) -> bytes:
+    """Convert a booster over encoded columns, encoding included.
+
+    Args:
+        booster: The trained booster, without feature names.
+        plan: What it learned from which columns.
+
+    Returns:
+        The serialized ONNX model.
+
+    Raises:
+        ValueError, RuntimeError: The converter cannot express the model.
+    """
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    width = len(plan.features.columns)
+    converted = convert_xgboost(
+        booster, initial_types=[(_MATRIX, FloatTensorType([None, width]))], target_opset=_OPSET
+    ).graph
+    inputs, nodes, encoded = [], [], []
+    for position, column in enumerate(plan.features.columns):
+        text = column.kind == "category"
+        type_ = TensorProto.STRING if text else TensorProto.FLOAT
+        inputs.append(helper.make_tensor_value_info(column.name, type_, [None, 1]))
+        encoded.append(f"loopline_code_{position}" if text else column.name)
+        if text:
+            nodes.append(_encoder(column.name, encoded[-1], column.categories or ("",)))
+    nodes.append(helper.make_node("Concat", encoded, [_MATRIX], axis=1))
+    graph = helper.make_graph(
+        [*nodes, *converted.node], "loopline", inputs, list(converted.output), list(converted.initializer)
+    )
+    return _finish(graph, plan)
+
+
+def _encoder(name: str, code: str, categories: tuple[str, ...]) -> onnx.NodeProto:
+    """Return the node that turns text into its category's position, and anything else into NaN."""
+    return helper.make_node(
+        "LabelEncoder",
+        [name],
+        [code],
+        domain="ai.onnx.ml",
+        keys_strings=list(categories),
+        values_floats=[float(i) for i in range(len(categories))],
+        default_float=math.nan,
+    )
+
+
+def pipeline_to_onnx(pipeline, plan: Plan) -> bytes:
+    """Convert a fitted scikit-learn pipeline.
+
+    Args:
+        pipeline: The pipeline over feature columns.
+        plan: What it learned from which columns.
+
+    Returns:
+        The serialized ONNX model.
+
+    Raises:
+        ValueError, RuntimeError: The converter cannot express the model.
+    """
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+    types = [
+        (column.name, StringTensorType([None, 1]) if column.kind == "category" else FloatTensorType([None, 1]))
+        for column in plan.features.columns
+    ]
+    options = {id(pipeline.steps[-1][1]): {"zipmap": False}} if plan.is_classification else None
+    converted = convert_sklearn(
+        pipeline, "loopline", types, options=options, target_opset={"": _OPSET, "ai.onnx.ml": _ML_OPSET}
+    )
+    return _finish(converted.graph, plan)
+
+
+def _finish(graph: onnx.GraphProto, plan: Plan) -> bytes:
+    wanted = ["label", "probabilities"] if plan.is_classification else ["prediction"]
+    taken = {value.name for value in graph.input}
+    clash = taken.intersection(wanted)
+    if clash:
+        raise ValueError(f"a feature is named like the output {clash.pop()!r}")
+    for value, name in zip(graph.output, wanted, strict=True):
+        _rename_value(graph, value.name, name)
+        value.name = name
+    graph.name = "loopline"
+    model = helper.make_model(
+        graph,
+        producer_name="loopline",
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)],
+        ir_version=8,
+    )
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def _rename_value(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
