@@ -1,0 +1,84 @@
+"""Components of the registry stage: keep models as versions in MLflow and fetch them again."""
+
+from kfp.dsl import HTML, Input, Metrics, Model, Output
+
+from loopline.components.step import step
+
+
+@step
+def register_model(
+    model: Input[Model],
+    metrics: Input[Metrics],
+    report: Input[HTML],
+    name: str,
+    experiment: str = "",
+    pipeline_run: str = "",
+) -> int:
+    """Register a model in MLflow as the challenger: a run with parameters, metrics and report, and a model version.
+
+    The same model under the same name is registered once. Where MLflow is, and with which credentials, comes from the
+    environment: MLFLOW_TRACKING_URI and its companions; on a laptop without it, SQLite under LOOPLINE_HOME.
+
+    Args:
+        model: The model directory.
+        metrics: What evaluate_model measured.
+        report: What evaluate_model reported.
+        name: The name to register the model under.
+        experiment: The MLflow experiment, unless MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME or MLFLOW_RUN_ID name
+            one; the model's name when empty.
+        pipeline_run: The pipeline run to note with the version; empty when unknown.
+
+    Returns:
+        The version that holds this model, from 1.
+
+    Raises:
+        InputError: An input cannot be used, or MLflow cannot be reached or refuses.
+    """
+    from loopline.components.registry.register import register
+
+    return register(model.path, metrics.path, report.path, name, experiment, pipeline_run)
+
+
+@step
+def promote_model(name: str, version: int) -> int:
+    """Make a version of a registered model the champion; the champion before it becomes the alias previous.
+
+    Args:
+        name: The registered model.
+        version: The version to promote.
+
+    Returns:
+        The version that was the champion before, 0 when there was none.
+
+    Raises:
+        InputError: There is no such version, or MLflow cannot be reached or refuses.
+    """
+    from loopline.components.registry.versions import promote
+
+    return promote(name, version)
+
+
+@step
+def load_model(
+    model: Output[Model], name: str, alias: str = "champion", version: int = 0, missing: str = "fail"
+) -> str:
+    """Fetch a registered model as a model directory and check that it is what was registered.
+
+    Args:
+        model: The model directory; its metadata gives name, version and digest.
+        name: The registered model.
+        alias: Which version: champion, challenger, previous or any other alias.
+        version: The version, instead of the alias; 0 to go by the alias.
+        missing: What to do when there is none: fail, or absent to write a directory that says so.
+
+    Returns:
+        found or absent.
+
+    Raises:
+        InputError: There is no such version, its files were changed, or MLflow cannot be reached or refuses.
+    """
+    from loopline.components.registry.fetch import fetch
+
+    fetched = fetch(model.path, name, alias, version, missing)
+    model.metadata.update(name=name, version=fetched.version, digest=fetched.digest)
+    return "found" if fetched.version else "absent"

@@ -1,0 +1,83 @@
+"""What a run in MLflow says about a model: parameters, metrics and tags."""
+
+import json
+import math
+import numbers
+from pathlib import Path
+
+from loopline.components.errors import InputError
+from loopline.components.model.directory import Manifest
+
+#: MLflow's limits: characters of a parameter, and of a tag.
+_PARAMETER_CHARACTERS, _TAG_CHARACTERS = 6000, 5000
+
+
+def read_metrics(path: str | Path) -> dict[str, float]:
+    """Read the metrics that ``evaluate_model`` wrote.
+
+    Args:
+        path: The JSON file of its ``metrics`` artifact.
+
+    Returns:
+        Finite numbers: each metric by name and, where known, its interval as ``<name>_low`` and ``<name>_high``.
+
+    Raises:
+        InputError: The file is missing or has another form.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))["metrics"].items()
+        values = {}
+        for name, entry in entries:
+            for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+                if _is_finite(entry.get(key)):
+                    values[name + suffix] = float(entry[key])
+    except FileNotFoundError:
+        raise InputError(f"There are no metrics at {path}: pass the metrics output of evaluate_model.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f'{path} does not hold metrics of the form {{"metrics": {{name: {{"value": number}}}}}}: pass the metrics '
+            "output of evaluate_model."
+        ) from None
+    return values
+
+
+def run_parameters(manifest: Manifest) -> dict[str, str]:
+    """Return what a run says about how a model was trained.
+
+    Args:
+        manifest: The model's manifest.
+
+    Returns:
+        Text by name; nested values as ``outer.inner``.
+    """
+    facts = {"task": manifest.task, "target": manifest.target, "format": manifest.format, **manifest.training}
+    return {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in _flatten(facts)}
+
+
+def version_tags(manifest: Manifest, pipeline_run: str) -> dict[str, str]:
+    """Return the tags of a run and of a model version: where the model comes from.
+
+    Args:
+        manifest: The model's manifest.
+        pipeline_run: The pipeline run, empty when unknown.
+
+    Returns:
+        ``loopline.model_digest``, ``loopline.pipeline_run`` and each entry of the manifest's provenance.
+    """
+    facts = {**dict(_flatten(manifest.provenance)), "model_digest": manifest.digest}
+    if pipeline_run:
+        facts["pipeline_run"] = pipeline_run
+    return {
+        f"loopline.{name}": str(value)[:_TAG_CHARACTERS] for name, value in facts.items() if value not in ("", None)
+    }
+
+
+def _flatten(values: dict, prefix: str = "") -> list[tuple[str, object]]:
+    pairs = []
+    for name, value in values.items():
+        pairs.extend(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)])
+    return pairs
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,129 @@
+"""Reach the model store: an MLflow server, or SQLite and a folder where there is none."""
+
+import contextlib
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loopline.components.errors import InputError
+from loopline.components.registry.failures import explain_failure, probe_server, without_credentials
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SERVER = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open model store.
+
+    Attributes:
+        client: Talks to it.
+        uri: The MLflow tracking URI. May hold credentials: never log it.
+        artifact_root: The folder for the files of new experiments; None where MLflow knows better.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    artifact_root: Path | None
+
+
+def home() -> Path:
+    """Return the folder of the embedded store: ``LOOPLINE_HOME``, else ``.loopline`` in the working directory."""
+    return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()
+
+
+def tracking_uri() -> str:
+    """Return where MLflow keeps models: ``MLFLOW_TRACKING_URI``, else SQLite in ``home()``.
+
+    Returns:
+        An MLflow tracking URI.
+
+    Raises:
+        InputError: This is a pod, where SQLite would be lost with it.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        raise InputError(
+            "MLFLOW_TRACKING_URI is not set and a model kept inside a pod is lost with it: set it to the address of "
+            "the MLflow server."
+        )
+    return f"sqlite:///{home() / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def open_store() -> Iterator[Store]:
+    """Open the model store for the length of a ``with`` block.
+
+    Inside the block MLflow's own functions use the same store; afterwards the environment is as before. Credentials,
+    certificates and the workspace are read from the environment by MLflow itself.
+
+    Yields:
+        The store.
+
+    Raises:
+        InputError: The store cannot be reached, or refuses what the block asks of it: one sentence, no credentials.
+    """
+    uri = tracking_uri()
+    root = None if os.environ.get("MLFLOW_TRACKING_URI") else home() / "mlartifacts"
+    # A step reports to nobody but the server it was given. Read when mlflow is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    with _environment("MLFLOW_TRACKING_URI", uri):
+        try:
+            if uri.startswith(_SERVER):
+                probe_server(uri)
+            with _schema_lock(uri):
+                client = MlflowClient(uri)
+            yield Store(client, uri, root)
+        except MlflowException as error:
+            raise explain_failure(error, uri) from None
+
+
+def ui_command() -> str:
+    """Return the command that shows the registered models in a browser.
+
+    Returns:
+        A shell command line.
+    """
+    uri = tracking_uri()
+    if uri.startswith(_SERVER):
+        return f"python -m webbrowser {shlex.quote(without_credentials(uri))}"
+    return (
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --port 5000 "
+        f"--backend-store-uri {shlex.quote(without_credentials(uri))}"
+    )
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _schema_lock(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite store: the first creates the tables, and MLflow does not expect two."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///").split("?")[0])
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with open(database.with_name(database.name + ".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
