@@ -1,0 +1,243 @@
+"""Evaluate one model on labeled test rows."""
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from loopline.components.data.tables import check_columns, file_digest, open_parquet
+from loopline.components.errors import InputError
+from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
+from loopline.components.evaluation.importance import Importance, permutation_importance
+from loopline.components.evaluation.metrics import METRICS, score
+from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
+from loopline.components.evaluation.slices import SLICE_REPLICATES, Slice, score_slices
+from loopline.components.evaluation.weighted import weighted_statistic
+from loopline.components.model.directory import Manifest
+from loopline.components.model.predictor import load_predictor
+
+log = logging.getLogger("loopline")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to evaluate.
+
+    Attributes:
+        slices: Columns to score the model by, one part of the rows at a time.
+        threshold: Binary: the probability from which a row is called positive, in (0, 1).
+        bootstrap: Replicates of the intervals; 0 for none.
+        importance_repeats: How often each feature is shuffled; 0 for no importance.
+        seed: Of the random numbers.
+    """
+
+    slices: tuple[str, ...] = ()
+    threshold: float = 0.5
+    bootstrap: int = 500
+    importance_repeats: int = 3
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.threshold < 1:
+            raise InputError(f"threshold is {self.threshold}: use a probability between 0 and 1, such as 0.5.")
+        if not 0 <= self.importance_repeats <= 100:
+            raise InputError(f"importance_repeats is {self.importance_repeats}: use 0 for none, or up to 100.")
+        check_replicates(self.bootstrap, self.seed)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        manifest: The model's manifest.
+        settings: How it was evaluated.
+        data_digest: The digest of the test table's file.
+        rows: Labeled test rows.
+        unlabeled: Rows left out for want of a label.
+        metrics: By name ``value``, ``low`` and ``high``; None where the rows do not define them.
+        baseline: By name the value of the best constant prediction.
+        slices: The model on parts of the rows.
+        importance: What each feature is worth.
+        importance_rows: On how many rows that was measured.
+        resampled: From how many rows each bootstrap replicate was drawn.
+        confusion: Classification: rows by true and predicted class, shape (classes, classes).
+        notes: What a reader must know of these figures.
+        truth: Class positions or values, shape (rows,).
+        scores: Probabilities, shape (rows, classes), or predictions, shape (rows,).
+    """
+
+    manifest: Manifest
+    settings: Settings
+    data_digest: str
+    rows: int
+    unlabeled: int
+    metrics: dict[str, dict[str, float | None]]
+    baseline: dict[str, float | None]
+    slices: list[Slice]
+    importance: list[Importance]
+    importance_rows: int
+    resampled: int
+    confusion: list[list[int]]
+    notes: list[str]
+    truth: np.ndarray
+    scores: np.ndarray
+
+    def to_dict(self) -> dict:
+        """Return everything but the rows as plain JSON values."""
+        manifest = self.manifest
+        return {
+            "task": manifest.task,
+            "target": manifest.target,
+            "classes": manifest.classes,
+            "model": {"digest": manifest.digest, "format": manifest.format, "conversion": manifest.conversion},
+            "data_digest": self.data_digest,
+            "rows": self.rows,
+            "unlabeled_rows": self.unlabeled,
+            "metrics": self.metrics,
+            "baseline": self.baseline,
+            "slices": [dataclasses.asdict(one) for one in self.slices],
+            "importance": [dataclasses.asdict(one) for one in self.importance],
+            "confusion_matrix": self.confusion,
+            "threshold": self.settings.threshold if manifest.task == "binary" else None,
+            "bootstrap": {
+                "replicates": self.settings.bootstrap,
+                "rows": self.resampled,
+                "confidence": 0.95,
+                "seed": self.settings.seed,
+            },
+            "notes": self.notes,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the evaluation as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+
+    def flat_metrics(self) -> dict[str, float]:
+        """Return every defined metric and its bounds by name: ``roc_auc``, ``roc_auc_low``, ``roc_auc_high``."""
+        flat = {}
+        for name, entry in self.metrics.items():
+            for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+                if entry[key] is not None:
+                    flat[name + suffix] = entry[key]
+        return flat
+
+
+def split_names(names: str) -> tuple[str, ...]:
+    """Split comma-separated column names, without blanks and repetitions."""
+    return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluation:
+    """Evaluate a model.
+
+    Args:
+        model: A model directory.
+        test: A Parquet file with the model's features, its target and the columns of the slices.
+        settings: How to evaluate.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        InputError: The model cannot be loaded or the test rows do not fit it.
+    """
+    predictor = load_predictor(model)
+    manifest = predictor.manifest
+    with open_parquet(test) as file:
+        check_columns(file.schema_arrow.names, settings.slices, "the test table, so it cannot be sliced by")
+    labeled = read_labeled(test, manifest.target, [*predictor.features.names, *settings.slices])
+    truth = read_truth(labeled.table, manifest)
+    scores = predict_rows(predictor, labeled.table)
+    metrics, resampled = _score_with_intervals(manifest.task, truth, scores, settings)
+    slices = []
+    for column in settings.slices:
+        values = labeled.table.column(column)
+        replicates = min(settings.bootstrap, SLICE_REPLICATES)
+        slices += score_slices(manifest.task, column, values, truth, scores, replicates, settings.seed)
+    importance, importance_rows = [], 0
+    if settings.importance_repeats:
+        importance, importance_rows = permutation_importance(
+            predictor, labeled.table, truth, settings.importance_repeats, settings.seed
+        )
+    classes = list(range(len(manifest.classes)))
+    evaluation = Evaluation(
+        manifest=manifest,
+        settings=settings,
+        data_digest=file_digest(test),
+        rows=len(truth),
+        unlabeled=labeled.unlabeled,
+        metrics=metrics,
+        baseline=_score_constant(manifest, truth, settings.threshold),
+        slices=slices,
+        importance=importance,
+        importance_rows=importance_rows,
+        resampled=resampled,
+        confusion=confusion_matrix(truth, call(manifest.task, scores, settings.threshold), labels=classes).tolist()
+        if classes
+        else [],
+        notes=_take_notes(manifest, truth, labeled.unlabeled, metrics),
+        truth=truth,
+        scores=scores,
+    )
+    shown = [(one, metrics[one.name]["value"]) for one in METRICS[manifest.task] if one.name in metrics]
+    text = ", ".join(f"{one.name} {value:.4g}" for one, value in shown[:3] if value is not None)
+    log.info("%s rows: %s", f"{len(truth):,}", text)
+    return evaluation
+
+
+def call(task: str, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the position of the class that each row is called, shape (rows,)."""
+    return (scores[:, 1] >= threshold).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+
+
+def _score_with_intervals(task: str, truth: np.ndarray, scores: np.ndarray, settings: Settings):
+    values = score(task, truth, scores, settings.threshold)
+    intervals = dict.fromkeys(values, (None, None))
+    resampled = 0
+    if settings.bootstrap and len(truth) > 1:
+        passes = scores.shape[1] if task == "multiclass" else 1
+        chosen = choose_rows(len(truth), settings.bootstrap, passes, settings.seed)
+        statistic = weighted_statistic(task, truth[chosen], scores[chosen], settings.threshold, only=values.keys())
+        replicates = resample(statistic, len(chosen), len(truth), settings.bootstrap, settings.seed)
+        resampled = len(chosen)
+        for name, value in values.items():
+            # Resampling can only widen the gaps of a calibrated model, so its replicates all lie above the value.
+            intervals[name] = replicates.interval(name, value, centered=name == "calibration_error")
+    metrics = {
+        name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]} for name, value in values.items()
+    }
+    return metrics, resampled
+
+
+def _score_constant(manifest: Manifest, truth: np.ndarray, threshold: float) -> dict[str, float | None]:
+    """Score the best constant: the classes' shares in these very rows, or their mean."""
+    if not manifest.is_classification:
+        return score(manifest.task, truth, np.full(len(truth), truth.mean()), threshold)
+    shares = np.bincount(truth, minlength=len(manifest.classes)) / len(truth)
+    shares = np.clip(shares, 1e-7, 1)
+    return score(manifest.task, truth, np.tile(shares / shares.sum(), (len(truth), 1)), threshold)
+
+
+def _take_notes(manifest: Manifest, truth: np.ndarray, unlabeled: int, metrics: dict) -> list[str]:
+    notes = []
+    if unlabeled:
+        notes.append(f"{unlabeled:,} rows without a label were left out.")
+    if manifest.is_classification:
+        counts = np.bincount(truth, minlength=len(manifest.classes))
+        missing = [str(one) for one, count in zip(manifest.classes, counts, strict=True) if not count]
+        if missing:
+            notes.append(f"No test row is of class {', '.join(missing)}.")
+    undefined = [one.label for one in METRICS[manifest.task] if one.name in metrics and _lacks(metrics[one.name])]
+    if undefined:
+        notes.append(f"Undefined on these rows: {', '.join(undefined)}.")
+    return notes
+
+
+def _lacks(entry: dict) -> bool:
+    return entry["value"] is None
