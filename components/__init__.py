@@ -4,6 +4,7 @@ A component is imported when it is first named, so that the logic under this pac
 """
 
 import importlib
+import logging
 
 #: Every public component and the stage it belongs to.
 STAGES = {
@@ -22,6 +23,16 @@ STAGES = {
 }
 
 __all__ = list(STAGES)
+
+
+def _name_source(record: logging.LogRecord) -> bool:
+    """Mark Loopline's own log lines: kfp's executor prints every library's alike, without the logger's name."""
+    if not str(record.msg).startswith("loopline: "):
+        record.msg = f"loopline: {record.msg}"
+    return True
+
+
+logging.getLogger("loopline").addFilter(_name_source)
 
 
 def __getattr__(name: str):

@@ -1,0 +1,93 @@
+"""Compile the pipelines to the YAML that Data Science Pipelines runs."""
+
+import importlib
+import tempfile
+from pathlib import Path
+
+from loopline.components.errors import InputError
+
+#: Every pipeline: its module under loopline.pipelines and the function in it.
+PIPELINES = {
+    "training": ("training", "training"),
+    "training-sklearn": ("training", "training_sklearn"),
+    "sweep": ("sweep", "sweep"),
+}
+
+
+def load_pipeline(name: str):
+    """Import a pipeline.
+
+    Args:
+        name: One of ``PIPELINES``.
+
+    Returns:
+        The KFP pipeline.
+
+    Raises:
+        InputError: There is no such pipeline.
+    """
+    if name not in PIPELINES:
+        raise InputError(f"There is no pipeline {name!r}: choose one of {', '.join(PIPELINES)}.")
+    module, function = PIPELINES[name]
+    return getattr(importlib.import_module(f"loopline.pipelines.{module}"), function)
+
+
+def compile_pipeline(name: str, image: str = "") -> str:
+    """Compile one pipeline.
+
+    Args:
+        name: One of ``PIPELINES``.
+        image: The image of every step, by digest on a cluster; the default image when empty.
+
+    Returns:
+        The YAML: the pipeline, and behind it the Kubernetes settings of its tasks.
+
+    Raises:
+        InputError: There is no such pipeline, or the image has no fixed tag or digest.
+    """
+    from kfp.compiler import Compiler
+
+    from loopline.components.step import step_image
+
+    pipeline = load_pipeline(name)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "pipeline.yaml"
+        Compiler().compile(pipeline, str(target))
+        text = target.read_text(encoding="utf-8")
+    if image:
+        check_image(image)
+        text = text.replace(f"image: {step_image()}\n", f"image: {image}\n")
+    return text
+
+
+def check_image(image: str) -> None:
+    """Refuse an image reference that can mean another image tomorrow.
+
+    Args:
+        image: The reference.
+
+    Raises:
+        InputError: It has neither tag nor digest, or the tag ``latest``.
+    """
+    last = image.rsplit("/", 1)[-1]
+    if "@sha256:" not in last and (":" not in last or last.endswith(":latest")):
+        raise InputError(f"Step image {image!r} is not pinned: give a digest (name@sha256:...) or a version tag.")
+
+
+def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
+    """Compile every pipeline into a folder.
+
+    Args:
+        folder: Where to write ``<name>.yaml``.
+        image: See ``compile_pipeline``.
+
+    Returns:
+        The files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name in PIPELINES:
+        files.append(folder / f"{name}.yaml")
+        files[-1].write_text(compile_pipeline(name, image), encoding="utf-8")
+    return files

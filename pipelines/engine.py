@@ -1,0 +1,175 @@
+"""Run compiled pipelines on this machine with kfp's local runner, and show what happens while it does."""
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from loopline.components.errors import InputError
+from loopline.components.registry.store import home
+from loopline.pipelines.progress import Progress, StepFailed, failure_of
+from loopline.pipelines.spec import PipelineFile
+
+
+@dataclass
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Where its artifacts, reports and log are.
+        outputs: The pipeline's outputs by name: parameters as values, artifacts as KFP artifacts with ``path``.
+        reports: The HTML reports, in the order they were written.
+        seconds: Wall time by step name; a step that ran several times is numbered.
+    """
+
+    folder: Path
+    outputs: dict = field(default_factory=dict)
+    reports: list[Path] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | None = None) -> Run:
+    """Run a compiled pipeline on this machine, each step a process of its own.
+
+    Args:
+        pipeline: The name of a pipeline that comes with Loopline, or the path of a compiled YAML.
+        arguments: Its parameters by name; text is converted to the parameter's type.
+        progress: Where to show the steps; nothing is shown when None.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: The pipeline or a parameter is unknown, a parameter is missing, or a step refused its input.
+        StepFailed: A step failed; the error carries the step's own traceback.
+    """
+    from kfp import components, local
+
+    source = PipelineFile.find(pipeline)
+    values = source.convert(arguments)
+    run = Run(_run_folder(source.name))
+    progress = progress or Progress.silent()
+    task = components.load_component_from_file(str(source.path))
+    log = run.folder / "run.log"
+    with (
+        open(log, "w", encoding="utf-8") as stream,
+        _quiet(stream),
+        _reported_steps(run, progress, stream),
+        _environment(LOOPLINE_HOME=str(home())),
+    ):
+        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.folder), raise_on_error=True)
+        try:
+            run.outputs = dict(task(**values).outputs)
+        except StepFailed:
+            raise
+        except RuntimeError as error:
+            raise (progress.failure or StepFailed("pipeline", f"{error} See {log}.", "")) from None
+    return run
+
+
+def _run_folder(name: str) -> Path:
+    start = home() / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for attempt in range(100):
+        folder = start if not attempt else start.with_name(f"{start.name}-{attempt}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise InputError(f"{start} and its like exist: clear old runs away.")
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _quiet(stream) -> Iterator[None]:
+    """Send what kfp prints, logs and warns about into the run's log."""
+    with contextlib.redirect_stdout(stream), warnings.catch_warnings():
+        # The runner warns of settings that only matter on a cluster, and of an image name without "python" in it.
+        warnings.simplefilter("ignore")
+        level = logging.root.level
+        try:
+            yield
+        finally:
+            logging.root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _reported_steps(run: Run, progress: Progress, stream) -> Iterator[None]:
+    """Let kfp's runner start its steps through a handler that reports them.
+
+    kfp has no hook for this. The handler class is looked up by the name replaced here; a test fails when that changes.
+    """
+    from kfp.local import subprocess_task_handler
+
+    original = subprocess_task_handler.SubprocessTaskHandler
+
+    class ReportingHandler(original):
+        def run(self):
+            return _run_step(self, run, progress, stream)
+
+    subprocess_task_handler.SubprocessTaskHandler = ReportingHandler
+    try:
+        yield
+    finally:
+        subprocess_task_handler.SubprocessTaskHandler = original
+
+
+def _run_step(handler, run: Run, progress: Progress, stream):
+    """Run one step as kfp's own handler does, while watching its output."""
+    from kfp.local import status
+    from kfp.local.subprocess_task_handler import replace_python_executable
+
+    command = replace_python_executable(handler.full_command, sys.executable)
+    executor_input = json.loads(command[command.index("--executor_input") + 1])
+    name = progress.start(Path(executor_input["outputs"]["outputFile"]).parent.name)
+    started = time.monotonic()
+    output = []
+    environment = {**os.environ, **handler.env_vars, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+    ) as process:
+        for line in process.stdout:
+            output.append(line)
+            stream.write(line)
+            progress.line(name, line)
+    run.seconds[name] = time.monotonic() - started
+    if process.returncode == 0:
+        run.reports.extend(_keep_reports(executor_input, run.folder / "reports", name))
+        progress.done(name)
+        return status.Status.SUCCESS
+    failure = failure_of(name, output, process.returncode)
+    progress.fail(name, failure)
+    if failure.refused:
+        # Trying again cannot help: leave the run at once instead of waiting for kfp's retries.
+        raise failure
+    return status.Status.FAILURE
+
+
+def _keep_reports(executor_input: dict, folder: Path, step: str) -> list[Path]:
+    """Put a step's HTML artifacts where a browser opens them as pages, under names a person finds."""
+    kept = []
+    for name, entry in executor_input.get("outputs", {}).get("artifacts", {}).items():
+        for artifact in entry.get("artifacts", []):
+            source = Path(artifact.get("uri", ""))
+            if artifact.get("type", {}).get("schemaTitle") == "system.HTML" and source.is_file():
+                folder.mkdir(exist_ok=True)
+                target = folder / (f"{step}.html" if name == "report" else f"{step}-{name}.html")
+                target.write_bytes(source.read_bytes())
+                kept.append(target)
+    return kept

@@ -1,0 +1,57 @@
+"""The end of every training pipeline: evaluate, compare with the champion, register and promote if better."""
+
+from dataclasses import dataclass
+
+from kfp import dsl
+
+from loopline.components import compare_models, evaluate_model, load_model, promote_model, register_model
+from loopline.pipelines.settings import configure
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Outputs of the steps that judged a model.
+
+    Attributes:
+        version: The registered version.
+        verdict: ``promote`` or ``keep``.
+        report: The evaluation report.
+    """
+
+    version: dsl.pipeline_channel.PipelineParameterChannel
+    verdict: dsl.pipeline_channel.PipelineParameterChannel
+    report: dsl.pipeline_channel.PipelineArtifactChannel
+
+
+def judge_and_register(model, test, name, slices, metric, margin, seed) -> Judged:
+    """Add the steps that judge a model on test rows and keep it in the registry.
+
+    Args:
+        model: The challenger's model directory.
+        test: The test rows.
+        name: The name to register under.
+        slices: Columns to report by.
+        metric: What champion and challenger are compared by.
+        margin: How much better the challenger must be.
+        seed: The random seed of the bootstraps.
+
+    Returns:
+        The outputs later steps need.
+    """
+    evaluated = evaluate_model(model=model, test=test, slices=slices, seed=seed)
+    configure(evaluated, "Evaluate model")
+    champion = load_model(name=name, alias="champion", missing="absent")
+    configure(champion, "Load champion", outside=True, secret="loopline-mlflow")
+    compared = compare_models(
+        challenger=model, champion=champion.outputs["model"], test=test, metric=metric, margin=margin, seed=seed
+    )
+    configure(compared, "Compare with champion")
+    registered = register_model(
+        model=model, metrics=evaluated.outputs["metrics"], report=evaluated.outputs["report"], name=name,
+        pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    )  # fmt: skip
+    configure(registered, "Register model", outside=True, secret="loopline-mlflow").after(compared)
+    with dsl.If(compared.outputs["Output"] == "promote", name="better-than-champion"):
+        promoted = promote_model(name=name, version=registered.output)
+        configure(promoted, "Promote to champion", outside=True, secret="loopline-mlflow")
+    return Judged(registered.output, compared.outputs["Output"], evaluated.outputs["report"])

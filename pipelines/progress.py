@@ -1,0 +1,153 @@
+"""Show a run's steps as they happen, and say what went wrong in the step's own words."""
+
+import re
+import sys
+import threading
+import time
+from typing import TextIO
+
+#: kfp's executor prints every log record this way.
+_LOG_LINE = re.compile(r"^\[KFP Executor [^\]]*\]: loopline: (?P<message>.*)$")
+_ERROR = re.compile(r"^(?:[\w.]+\.)?InputError: (?P<message>.*)$")
+_TRACEBACK = "Traceback (most recent call last):\n"
+
+
+class StepFailed(RuntimeError):
+    """A step of a pipeline failed.
+
+    Attributes:
+        step: The step's name.
+        message: The last line of what went wrong.
+        traceback: The step's own traceback; empty when the step refused its input.
+        refused: Whether the step refused what it was given, so that trying again cannot help.
+    """
+
+    def __init__(self, step: str, message: str, traceback: str, refused: bool = False):
+        super().__init__(f"{step}: {message}")
+        self.step = step
+        self.message = message
+        self.traceback = traceback
+        self.refused = refused
+
+
+def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
+    """Find out why a step failed.
+
+    Args:
+        step: The step's name.
+        output: Its output, line by line.
+        returncode: How its process ended.
+
+    Returns:
+        The error to raise or show.
+    """
+    starts = [position for position, line in enumerate(output) if line == _TRACEBACK]
+    lines = output[starts[-1] :] if starts else output[-20:]
+    # What a library prints while the process ends would hide the error under it.
+    last = max(
+        (i for i, line in enumerate(lines) if re.match(r"^[\w.]+(Error|Exception|Exit|Interrupt)\b", line)),
+        default=None,
+    )
+    message = "".join(lines[last:]).strip() if last is not None else f"the step's process ended with {returncode}"
+    refused = _ERROR.match(message.splitlines()[0]) if message else None
+    if refused:
+        return StepFailed(step, refused["message"].strip(), "", refused=True)
+    return StepFailed(step, message, "".join(lines).rstrip())
+
+
+class Progress:
+    """A live view of a run, one block of lines a step.
+
+    Args:
+        stream: Where to show it; None shows nothing.
+        live: Whether to show a running clock, which needs a terminal; found out from the stream when None.
+    """
+
+    def __init__(self, stream: TextIO | None, live: bool | None = None):
+        self._stream = stream
+        self._live = stream is not None and stream.isatty() if live is None else live
+        self._lock = threading.Lock()
+        self._begin = time.monotonic()
+        self._running: dict[str, float] = {}
+        self._seen: dict[str, int] = {}
+        self._stop = threading.Event()
+        self.failure: StepFailed | None = None
+        if self._live:
+            threading.Thread(target=self._tick, daemon=True).start()
+
+    @classmethod
+    def silent(cls) -> "Progress":
+        """Return a view that shows nothing."""
+        return cls(None)
+
+    @classmethod
+    def terminal(cls) -> "Progress":
+        """Return a view on standard output."""
+        return cls(sys.stdout)
+
+    def start(self, step: str) -> str:
+        """Note that a step starts.
+
+        Args:
+            step: The step's name.
+
+        Returns:
+            The name under which the step is shown from here on: numbered when it runs more than once.
+        """
+        with self._lock:
+            self._seen[step] = self._seen.get(step, 0) + 1
+            name = step if self._seen[step] == 1 else f"{step}-{self._seen[step]}"
+            self._running[name] = time.monotonic()
+            self._show(f"{self._clock()}  {name} ...")
+        return name
+
+    def line(self, step: str, line: str) -> None:
+        """Show a line a step printed, if it is one of Loopline's own."""
+        found = _LOG_LINE.match(line)
+        if found:
+            with self._lock:
+                prefix = f"{step}: " if len(self._running) > 1 else ""
+                self._show(f"             {prefix}{found['message']}")
+
+    def done(self, step: str) -> None:
+        """Note that a step succeeded."""
+        with self._lock:
+            seconds = time.monotonic() - self._running.pop(step)
+            self._show(f"{self._clock()}  {step} {self._tone('done', 32)} in {seconds:.1f} s")
+
+    def fail(self, step: str, failure: StepFailed) -> None:
+        """Note that a step failed; what went wrong is kept in ``failure``."""
+        with self._lock:
+            seconds = time.monotonic() - self._running.pop(step)
+            self.failure = failure
+            self._show(f"{self._clock()}  {step} {self._tone('failed', 31)} after {seconds:.1f} s")
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._stop.set()
+        with self._lock:
+            self._show(None)
+
+    def _clock(self) -> str:
+        return f"[{time.monotonic() - self._begin:7.1f} s]"
+
+    def _tone(self, text: str, color: int) -> str:
+        return f"\033[{color}m{text}\033[0m" if self._live else text
+
+    def _show(self, text: str | None) -> None:
+        if self._stream is None:
+            return
+        if self._live:
+            self._stream.write("\r\033[K")
+        if text is not None:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def _tick(self) -> None:
+        while not self._stop.wait(0.5):
+            with self._lock:
+                if self._running:
+                    now = time.monotonic()
+                    names = ", ".join(f"{name} {now - start:.0f} s" for name, start in self._running.items())
+                    self._stream.write(f"\r\033[K{self._clock()}  {names}")
+                    self._stream.flush()

@@ -1,0 +1,74 @@
+"""Sweep: train with several parameter sets side by side, then judge and register the best."""
+
+
+from kfp import dsl
+
+from loopline.components import list_trials, select_model, train_xgboost
+from loopline.pipelines.judging import judge_and_register
+from loopline.pipelines.settings import configure
+from loopline.pipelines.training import TrainingOutputs, prepare
+
+
+@dsl.pipeline(name="sweep", display_name="Loopline: sweep XGBoost parameters")
+def sweep(
+    uri: str,
+    target: str,
+    name: str,
+    parameter_sets: str,
+    task: str = "auto",
+    expectations: str = "{}",
+    on_error: str = "fail",
+    split_method: str = "random",
+    split_column: str = "",
+    test_size: float = 0.2,
+    validation_size: float = 0.1,
+    test_start: str = "",
+    rounds: int = 300,
+    early_stopping_rounds: int = 20,
+    class_weight: str = "",
+    exclude: str = "",
+    slices: str = "",
+    metric: str = "",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> TrainingOutputs:
+    """Train with XGBoost once a parameter set, take the best on the validation rows and judge it on the test rows.
+
+    Args:
+        uri: The data: a local path or glob, s3://bucket/key or https://; CSV, compressed CSV or Parquet.
+        target: The column to predict.
+        name: The name to register the model under.
+        parameter_sets: A JSON list of XGBoost parameter objects, or one object of lists whose combinations are tried.
+        task: binary, multiclass, regression, or auto to go by the target.
+        expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
+        on_error: fail or quarantine, when rows break a rule.
+        split_method: random, stratified, time or group.
+        split_column: The class, timestamp or group to split by.
+        test_size: Share of the rows to test on.
+        validation_size: Share of the rows for early stopping and for choosing the best.
+        test_start: For a split by time: rows from this ISO timestamp on are the test.
+        rounds: Most boosting rounds.
+        early_stopping_rounds: Stop after so many rounds without gain; 0 never stops.
+        class_weight: Empty, balanced, or a JSON object from label to weight.
+        exclude: Comma-separated columns not to learn from.
+        slices: Comma-separated columns to report by.
+        metric: What champion and challenger are compared by; log_loss or rmse when empty.
+        margin: How much better the challenger must be to be promoted, in units of the metric.
+        seed: Random seed of split, training and bootstrap.
+    """
+    checked, split = prepare(
+        uri, target, expectations, on_error, split_method, split_column, test_size, validation_size, test_start, seed
+    )
+    trials = configure(list_trials(parameter_sets=parameter_sets), "List trials", memory="1Gi")
+    with dsl.ParallelFor(trials.output, name="trials", parallelism=4) as params:
+        trained = train_xgboost(
+            train=split.outputs["train"], validation=split.outputs["validation"],
+            schema=checked.outputs["schema_out"], target=target, task=task, params=params, rounds=rounds,
+            early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, exclude=exclude, name=name,
+            seed=seed, pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        )  # fmt: skip
+        configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
+    selected = configure(select_model(models=dsl.Collected(trained.outputs["model"])), "Select the best")
+    best = selected.outputs["best"]
+    judged = judge_and_register(best, split.outputs["test"], name, slices, metric, margin, seed)
+    return TrainingOutputs(judged.version, judged.verdict, best, judged.report)
