@@ -1,42 +1,98 @@
 """Bring a table in: from a path, S3 or HTTPS, from CSV or Parquet, to one Parquet file."""
 
-import glob
+import csv
+import json
 import logging
+from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as csv
 
-from loopline.components.data.tables import read_batches
-from loopline.components.data.writing import describe_file, writing_table
+from loopline.components.data.csv_types import ARROW_TYPES
+from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.ingest_parquet import write_parquet
+from loopline.components.data.sources import find_sources, safe_name
+from loopline.components.data.streams import sniff
+from loopline.components.data.writing import describe_file
 from loopline.components.errors import InputError
 
 logger = logging.getLogger("loopline")
 
 
-def ingest(uri, path, columns="", delimiter=",", null_values="", column_types="{}", encoding="utf-8") -> dict:
-    """Thin first version."""
-    files = sorted(glob.glob(uri))
-    if not files:
-        raise InputError(f"There is no file at {uri}: check the path.")
-    keep = [name.strip() for name in columns.split(",") if name.strip()] or None
+def ingest(
+    uri: str,
+    path: str | Path,
+    *,
+    columns: str = "",
+    delimiter: str = ",",
+    null_values: str = "",
+    column_types: str = "{}",
+    encoding: str = "utf-8",
+) -> dict:
+    """Read what a URI stands for and write it as one Parquet file with typed columns.
 
-    def batches():
-        for file in files:
-            if file.endswith(".parquet"):
-                yield from read_batches(file, keep)
-            else:
-                yield from csv.open_csv(
-                    file,
-                    csv.ReadOptions(block_size=2**25),
-                    csv.ParseOptions(delimiter=delimiter),
-                    csv.ConvertOptions(include_columns=keep, strings_can_be_null=True),
-                )
+    Args:
+        uri: A local path, folder or glob, ``s3://bucket/key`` or an ``https://`` address.
+        path: The Parquet file to write.
+        columns: Comma-separated names to keep, in this order; empty for all. A name with a comma stands in quotes.
+        delimiter: The character between the fields of a CSV.
+        null_values: Comma-separated spellings of a missing value, beside the usual ones.
+        column_types: JSON from column name to kind, for columns whose type is not to be inferred.
+        encoding: The encoding of a CSV.
 
-    stream = batches()
-    first = next(stream)
-    with writing_table(path, first.schema) as sink:
-        sink.write(first)
-        for batch in stream:
-            sink.write(pa.Table.from_batches([batch]).cast(first.schema))
-    logger.info("%s rows x %s columns", sink.rows, len(first.schema))
-    return {**describe_file(path, sink.rows), "columns": len(first.schema), "source": uri}
+    Returns:
+        ``rows``, ``columns`` (how many), ``digest`` and ``source`` (without credentials).
+
+    Raises:
+        InputError: Something cannot be found, reached, read or written; nothing is left at ``path`` then.
+    """
+    if not uri.strip():
+        raise InputError("uri is empty: give a path, s3://bucket/key or an https:// address.")
+    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
+        raise InputError(f"delimiter {delimiter!r} must be one character, e.g. ',' or ';' or a tab.")
+    wanted = split_names(columns)
+    declared = _parse_types(column_types)
+    sources = find_sources(uri.strip())
+    formats = {source.name: sniff(source) == "parquet" for source in sources}
+    if all(formats.values()):
+        if declared:
+            raise InputError("column_types is for CSV: a Parquet file says its types itself, leave the parameter out.")
+        rows, schema = write_parquet(sources, path, wanted)
+    elif any(formats.values()):
+        first, other = (next(name for name, flag in formats.items() if flag is kind) for kind in (True, False))
+        raise InputError(f"{first} is Parquet and {other} is not: read them with two steps.")
+    else:
+        rows, schema = write_csv(sources, path, wanted, delimiter, declared, split_names(null_values), encoding)
+    result = {"columns": len(schema), "source": safe_name(uri.strip()), **describe_file(path, rows)}
+    files = f"{len(sources):,} files, " if len(sources) > 1 else ""
+    logger.info("%s%s rows x %s columns, %s", files, f"{rows:,}", len(schema), result["digest"][:19])
+    return result
+
+
+def split_names(text: str) -> list[str]:
+    """Split comma-separated names; a name that holds a comma stands in double quotes.
+
+    Args:
+        text: For example ``carrier, distance``.
+
+    Returns:
+        The names, without blanks around them.
+
+    Raises:
+        InputError: A name occurs twice.
+    """
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{twice[0]!r} is listed twice in {text!r}: name it once.")
+    return names
+
+
+def _parse_types(text: str) -> dict[str, pa.DataType]:
+    try:
+        kinds = json.loads(text or "{}")
+        unknown = [kind for kind in kinds.values() if kind not in ARROW_TYPES]
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(f'column_types {text!r} is not a JSON object: write it like {{"zip": "category"}}.') from None
+    if unknown:
+        raise InputError(f"column_types names the unknown kind {unknown[0]!r}: use one of {', '.join(ARROW_TYPES)}.")
+    return {name: ARROW_TYPES[kind] for name, kind in kinds.items()}

@@ -1,0 +1,144 @@
+"""Turn CSV files into one Parquet file: stream, parse on several threads, write in order."""
+
+import itertools
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+
+from loopline.components.data.csv_blocks import Block, read_blocks
+from loopline.components.data.csv_types import Contradiction, Layout, first_layout
+from loopline.components.data.sources import Source
+from loopline.components.data.streams import open_text
+from loopline.components.data.writing import writing_table
+from loopline.components.errors import InputError
+
+logger = logging.getLogger("loopline")
+
+#: Blocks whose values decide the types at first: 32 MB of text.
+HEAD_BLOCKS = 4
+
+
+def write_csv(
+    sources: Sequence[Source],
+    path: str | Path,
+    columns: Sequence[str] = (),
+    delimiter: str = ",",
+    declared: dict[str, pa.DataType] | None = None,
+    null_values: Sequence[str] = (),
+    encoding: str = "utf-8",
+) -> tuple[int, pa.Schema]:
+    """Read CSV files of any size and write them as one Parquet file.
+
+    The types are inferred from the first 32 MB. When a later block contradicts them, the rest is read for more
+    contradictions, the types are widened, and the file is read once more from the start: no value is forced into a
+    type, and none is lost.
+
+    Args:
+        sources: The files, with the same columns.
+        path: The Parquet file to write.
+        columns: The columns to keep, in this order; all when empty.
+        delimiter: The character between fields.
+        declared: Types given for some columns.
+        null_values: Further spellings of a missing value.
+        encoding: How the text is encoded.
+
+    Returns:
+        Rows and schema of what was written.
+
+    Raises:
+        InputError: A file is broken, empty or unlike the others; nothing is written then.
+    """
+    stream = _all_blocks(sources, delimiter, encoding)
+    head = list(itertools.islice(stream, HEAD_BLOCKS))
+    if not head:
+        names = ", ".join(source.name for source in sources[:3])
+        raise InputError(f"{names} has a header but no rows: give a file with at least one row.")
+    layout = first_layout(head, columns, delimiter, declared or {}, null_values)
+    # The list is handed over, so that its blocks are freed as they are parsed.
+    stream = itertools.chain(_drain(deque(head)), stream)
+    del head
+    while True:
+        try:
+            with writing_table(path, layout.schema) as sink:
+                for table in _parse_in_order(stream, layout):
+                    sink.write(table)
+            return sink.rows, layout.schema
+        except Contradiction as found:
+            wider = _settle(found, stream, layout)
+        _log_widening(layout, wider)
+        layout, stream = wider, _all_blocks(sources, delimiter, encoding)
+
+
+def _all_blocks(sources: Sequence[Source], delimiter: str, encoding: str) -> Iterator[Block]:
+    names = None
+    for source in sources:
+        with open_text(source, encoding) as text:
+            for block in read_blocks(text, delimiter):
+                names = names or block.names
+                check_same_columns(names, block.names, sources[0].name, source.name)
+                yield block
+
+
+def check_same_columns(names: Sequence[str], others: Sequence[str], first: str, other: str) -> None:
+    """Refuse a file whose columns are not those of the first; their order does not matter.
+
+    Raises:
+        InputError: A column is missing or new.
+    """
+    for missing, has, lacks in ((set(names) - set(others), first, other), (set(others) - set(names), other, first)):
+        if missing:
+            raise InputError(
+                f"Column {min(missing)!r} is in {has} and not in {lacks}: files read together need the same columns."
+            )
+
+
+def _drain(blocks: deque) -> Iterator[Block]:
+    while blocks:
+        yield blocks.popleft()
+
+
+def _parse_in_order(blocks: Iterable[Block], layout: Layout) -> Iterator[pa.Table]:
+    """Parse blocks on a few threads and hand the tables out in the order of the file."""
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, "parse") as pool:
+        waiting: deque[Future] = deque()
+        try:
+            for block in blocks:
+                waiting.append(pool.submit(layout.parse, block))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _settle(found: Contradiction, rest: Iterable[Block], layout: Layout) -> Layout:
+    """Widen the types until they hold the block that failed and those after it."""
+    layout = layout.widen(found)
+    for block in itertools.chain([found.block], rest):
+        while True:
+            try:
+                layout.parse(block)
+                break
+            except Contradiction as other:
+                layout = layout.widen(other)
+    return layout
+
+
+def _log_widening(before: Layout, after: Layout) -> None:
+    for name in before.columns:
+        if before.types[name] != after.types[name]:
+            logger.info(
+                "column %r is %s in the first rows and %s further on: reading again as %s",
+                name,
+                before.types[name],
+                after.types[name],
+                after.types[name],
+            )

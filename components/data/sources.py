@@ -1,0 +1,172 @@
+"""Find the files behind one URI: local paths, globs and folders, S3 and HTTPS."""
+
+import glob
+import io
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from loopline.components.errors import InputError
+
+#: Seconds to wait for a connection, and for the next bytes on one.
+TIMEOUT = (10, 60)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to read, from its first byte as often as needed.
+
+    Attributes:
+        name: What to call it in messages: no credentials, no query string.
+        open: Opens it for reading.
+        path: Where it is when it is a local file, else None.
+    """
+
+    name: str
+    open: Callable[[], BinaryIO]
+    path: Path | None = None
+
+
+def find_sources(uri: str) -> list[Source]:
+    """Find what a URI stands for.
+
+    Args:
+        uri: A local path, folder or glob; ``s3://bucket/key``, where the key may be a prefix or a glob; or an
+            ``https://`` address.
+
+    Returns:
+        At least one source, sorted by name.
+
+    Raises:
+        InputError: Nothing is there, it cannot be reached or the scheme is unknown.
+    """
+    scheme = uri.split("://", 1)[0].lower() if "://" in uri else ""
+    if scheme == "s3":
+        from loopline.components.data.s3 import find_objects
+
+        return find_objects(uri)
+    if scheme in ("http", "https"):
+        return [_web_source(uri)]
+    if scheme not in ("", "file"):
+        raise InputError(f"Cannot read {safe_name(uri)}: use a local path, s3://bucket/key or an https:// address.")
+    return _local_sources(uri.removeprefix("file://"))
+
+
+def safe_name(uri: str) -> str:
+    """Return a URI without what may be secret in it: user, password, query and fragment."""
+    if "://" not in uri:
+        return uri
+    scheme, rest = uri.split("://", 1)
+    if scheme.lower() in ("s3", "file"):
+        return uri
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def is_data_name(path: str) -> bool:
+    """Tell data files from the markers and checksums that lie beside them (``_SUCCESS``, ``.part.crc``)."""
+    return not any(part.startswith(("_", ".")) and part not in (".", "..") for part in path.split("/"))
+
+
+def _local_sources(path: str) -> list[Source]:
+    place = Path(path)
+    if place.is_file():
+        found = [place]
+    elif place.is_dir():
+        found = [file for file in place.rglob("*") if is_data_name(file.relative_to(place).as_posix())]
+    elif glob.has_magic(path):
+        found = [Path(file) for file in glob.glob(path, recursive=True)]  # noqa: PTH207 - Path cannot glob from a root
+    else:
+        raise InputError(f"There is no file at {path}: check the path and where the step runs.")
+    found = sorted(file for file in found if file.is_file())
+    if not found:
+        raise InputError(f"No file matches {path}: check the pattern and where the step runs.")
+    return [Source(str(file), lambda file=file: open(file, "rb"), file) for file in found]
+
+
+class WebStream(io.RawIOBase):
+    """A response body as a file; a connection that breaks becomes one clear sentence.
+
+    Args:
+        response: The open response.
+        name: What to call the file.
+    """
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, name: str):
+        self._response, self._name, self._bytes = response, name, 0
+
+    def readable(self) -> bool:
+        """Return True: it can be read."""
+        return True
+
+    def readinto(self, buffer) -> int:
+        """Read up to the buffer's length; 0 at the end."""
+        try:
+            data = self._response.read(len(buffer), decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise InputError(
+                f"The connection to {self._name} broke after {self._bytes:,} bytes ({type(error).__name__}): try again."
+            ) from None
+        buffer[: len(data)] = data
+        self._bytes += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if not self.closed:
+            self._response.close()
+            self._response.release_conn()
+        super().close()
+
+
+def _web_source(uri: str) -> Source:
+    parts = urlsplit(uri)
+    name = safe_name(uri)
+    if "@" in parts.netloc:
+        raise InputError(
+            f"The address of {name} holds a user name or password, which would be stored with the run: "
+            "put them in a .netrc file instead."
+        )
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise InputError(f"{name} would be read over an unencrypted connection: use https://.")
+    return Source(name, lambda: _open_web(uri, name))
+
+
+def _open_web(uri: str, name: str) -> BinaryIO:
+    # requests honors proxies, .netrc and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
+    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    try:
+        response = requests.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
+    except requests.exceptions.SSLError:
+        raise InputError(
+            f"The certificate of {name} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
+        ) from None
+    except requests.exceptions.ConnectionError as error:
+        raise InputError(f"Cannot reach {name} ({_reason(error)}): check the address and the network.") from None
+    except (requests.exceptions.Timeout, requests.exceptions.RequestException, OSError) as error:
+        raise InputError(f"Cannot read {name} ({type(error).__name__}): check the address and the network.") from None
+    if response.status_code != 200:
+        response.close()
+        advice = {
+            401: "it asks for credentials: put them in a .netrc file",
+            403: "access is refused: check the permissions or ask for a new link",
+            404: "there is no such file: check the address",
+        }.get(response.status_code, "try again later or check the address")
+        raise InputError(f"{name} answered HTTP {response.status_code}: {advice}.")
+    return io.BufferedReader(WebStream(response.raw, name), 2**20)
+
+
+def _reason(error: Exception) -> str:
+    """Return the last words of a chain of network errors, such as ``Connection refused``."""
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "No address associated", "timed out"):
+        if known in text:
+            return known
+    return type(error).__name__

@@ -1,0 +1,196 @@
+"""Open a source as plain bytes, whatever it is compressed with, and tell what it is from its first bytes."""
+
+import codecs
+import io
+import lzma
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from loopline.components.data.sources import Source
+from loopline.components.errors import InputError
+
+#: The first bytes of what may come, and what to call it. Names are not trusted: downloads have none, servers unpack.
+MAGIC = {
+    b"PAR1": "parquet",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+}
+
+
+def sniff(source: Source) -> str:
+    """Tell what a source holds.
+
+    Args:
+        source: The file.
+
+    Returns:
+        ``parquet``, a compression (``gzip``, ``bz2``, ``zstd``, ``xz``, ``zip``) or ``text``.
+
+    Raises:
+        InputError: It cannot be opened, or is named Parquet and is not.
+    """
+    with _open(source) as stream:
+        head = stream.peek(8)[:8]
+    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "text")
+    if kind != "parquet" and source.name.endswith((".parquet", ".pq")):
+        raise InputError(f"{source.name} is not a Parquet file, though named so: rename it or write it again.")
+    return kind
+
+
+@contextmanager
+def open_text(source: Source, encoding: str = "utf-8") -> Iterator["TextStream"]:
+    """Open a source as UTF-8 bytes, unpacked.
+
+    Args:
+        source: The file.
+        encoding: How its text is encoded.
+
+    Yields:
+        The stream.
+
+    Raises:
+        InputError: It cannot be opened, unpacked or decoded; also while reading.
+    """
+    kind = sniff(source)
+    with _open(source) as raw:
+        if kind == "zip":
+            with _unzip(source, raw) as member:
+                yield TextStream(source.name, member, encoding)
+        elif kind == "xz":
+            with lzma.open(raw) as unpacked:
+                yield TextStream(source.name, unpacked, encoding)
+        elif kind == "text":
+            yield TextStream(source.name, raw, encoding)
+        else:
+            yield TextStream(source.name, pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind), encoding)
+
+
+class TextStream:
+    """Bytes of UTF-8 text, read in full blocks.
+
+    Args:
+        name: What to call it in messages.
+        stream: Where the bytes come from.
+        encoding: How they are encoded; turned into UTF-8 when they are not.
+    """
+
+    def __init__(self, name: str, stream: BinaryIO, encoding: str):
+        self.name = name
+        self._stream = stream
+        self._encoding = _codec(encoding)
+        self._decoder = None if self._encoding == "utf-8" else codecs.getincrementaldecoder(self._encoding)()
+        self._done = 0
+
+    def read(self, size: int) -> bytes:
+        """Read a block.
+
+        Args:
+            size: Bytes to read from the source.
+
+        Returns:
+            All of them, in UTF-8, unless the end comes first; empty only at the end.
+        """
+        data = self._read_fully(size)
+        if not self._decoder:
+            return data
+        try:
+            text = self._decoder.decode(data, final=len(data) < size)
+        except UnicodeDecodeError as error:
+            raise InputError(encoding_message(self.name, self._encoding, self._done + error.start)) from None
+        self._done += len(data)
+        return text.encode("utf-8")
+
+    def _read_fully(self, size: int) -> bytes:
+        parts, missing = [], size
+        try:
+            while missing and (part := self._stream.read(missing)):
+                parts.append(part)
+                missing -= len(part)
+        except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
+            raise self._damaged(error) from None
+        except OSError as error:
+            # Arrow's decompressors raise an OSError that has no error number.
+            if error.errno is not None:
+                raise
+            raise self._damaged(error) from None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(f"{self.name} cannot be unpacked ({error}): it is damaged or incomplete, fetch it again.")
+
+
+def encoding_message(name: str, encoding: str, offset: int) -> str:
+    """Return the one sentence about text that is not in the encoding expected."""
+    return (
+        f"{name} is not {encoding.upper()} text at byte {offset:,}: set encoding to the one it is written in, e.g. "
+        "'cp1252' or 'utf-16'."
+    )
+
+
+def download(source: Source, folder: Path) -> tuple[Path, bool]:
+    """Have a source as a local file, for formats that cannot be read front to back.
+
+    Args:
+        source: The file.
+        folder: Where to put a copy when it is not local.
+
+    Returns:
+        The path, and whether it is a copy to delete.
+    """
+    if source.path:
+        return source.path, False
+    with _open(source) as stream, tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as copy:
+        path = Path(copy.name)
+        try:
+            shutil.copyfileobj(stream, copy, 2**20)
+        except BaseException:
+            path.unlink()
+            raise
+    return path, True
+
+
+def _codec(encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+        if not codecs.lookup(encoding)._is_text_encoding:
+            raise LookupError(encoding)
+    except LookupError:
+        raise InputError(f"encoding {encoding!r} is unknown: use e.g. 'utf-8', 'cp1252' or 'utf-16'.") from None
+    return "utf-8" if name in ("utf-8-sig", "ascii") else name
+
+
+def _open(source: Source) -> BinaryIO:
+    try:
+        return source.open()
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"Cannot read {source.name} ({error.strerror}): check the file and its permissions.") from None
+
+
+@contextmanager
+def _unzip(source: Source, raw: BinaryIO) -> Iterator[BinaryIO]:
+    """Open the one member of a zip; its directory is at the end, so a remote one is copied to a temporary file."""
+    with tempfile.TemporaryFile() as copy:
+        if not source.path:
+            shutil.copyfileobj(raw, copy, 2**20)
+        try:
+            archive = zipfile.ZipFile(raw if source.path else copy)
+            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise InputError(f"{source.name} holds {len(names)} files: give a zip with exactly one, or unpack it.")
+            with archive.open(names[0]) as member:
+                yield io.BufferedReader(member, 2**20)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{source.name} cannot be unpacked ({error}): write the zip again.") from None
