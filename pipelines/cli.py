@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.pipelines.progress import Progress, StepFailed
-from loopline.pipelines.spec import TYPES, PipelineFile, compiled_names
+from loopline.pipelines.spec import TYPES, Parameter, PipelineFile, compiled_names
 
 _DESCRIPTION = """\
 Loopline: the whole life of a tabular model, as Kubeflow Pipelines.
@@ -23,7 +23,7 @@ examples:
       what the training pipeline does and every parameter it takes
   loopline run training --uri data.csv --target churned --name churn
       train on your own table
-  loopline run training --params examples/flights/training.yaml --param uri='flights/*.csv.gz'
+  loopline run training --from-file flights.yaml --param uri='flights/*.csv.gz'
       parameters from a file, one of them given here
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
       write the YAML for a cluster
@@ -101,35 +101,35 @@ def _add_run(commands, words: list[str]) -> None:
     )
     names = ", ".join(compiled_names())
     run.add_argument("pipeline", metavar="PIPELINE", help=f"one of {names}, or the path of a compiled YAML")
-    run.add_argument("--params", metavar="FILE", help="a YAML file of parameters")
+    run.add_argument("--from-file", metavar="FILE", help="a YAML file of parameters")
     run.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="one parameter; may be repeated"
     )
     run.set_defaults(command=_run)
-    named = next((word for word in words[1:] if not word.startswith("-")), None) if words[:1] == ["run"] else None
     try:
-        source = PipelineFile.find(named) if named else None
+        source = PipelineFile.find(words[1]) if words[:1] == ["run"] and len(words) > 1 else None
     except InputError:
         source = None  # said in full when the command runs
     if source:
         run.description = source.description
         group = run.add_argument_group(f"parameters of {source.name}")
         for parameter in source.parameters:
-            state = "required" if parameter.required else f"default: {parameter.default!r}"
-            text = f"{parameter.description} ({TYPES.get(parameter.type, parameter.type)}; {state})".replace("%", "%%")
-            group.add_argument(
-                f"--{parameter.name.replace('_', '-')}",
-                dest=f"p_{parameter.name}",
-                metavar="VALUE",
-                help=text,
-                default=None,
-            )
+            _add_parameter(group, parameter)
+
+
+def _add_parameter(group, parameter: Parameter) -> None:
+    flag = f"--{parameter.name.replace('_', '-')}"
+    if flag in ("--help", "--from-file", "--param"):
+        return  # can still be given with --param
+    state = "required" if parameter.required else f"default: {parameter.default!r}"
+    text = f"{parameter.description} ({TYPES.get(parameter.type, parameter.type)}; {state})".replace("%", "%%")
+    group.add_argument(flag, dest=f"p_{parameter.name}", metavar="VALUE", help=text)
 
 
 def _run(options: argparse.Namespace) -> int:
     from loopline.pipelines.engine import run_pipeline
 
-    values = _read_params(options.params) if options.params else {}
+    values = _read_params(options.from_file) if options.from_file else {}
     for entry in options.param:
         name, sign, value = entry.partition("=")
         if not sign or not name:

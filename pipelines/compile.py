@@ -84,10 +84,8 @@ def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
     Returns:
         The files.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name in PIPELINES:
-        files.append(folder / f"{name}.yaml")
-        files[-1].write_text(compile_pipeline(name, image), encoding="utf-8")
-    return files
+    texts = {Path(folder) / f"{name}.yaml": compile_pipeline(name, image) for name in PIPELINES}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
+    return list(texts)

@@ -1,5 +1,6 @@
 """Run compiled pipelines on this machine with kfp's local runner, and show what happens while it does."""
 
+import builtins
 import contextlib
 import json
 import logging
@@ -98,14 +99,16 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(stream) -> Iterator[None]:
-    """Send what kfp prints, logs and warns about into the run's log."""
+    """Send what kfp prints, logs and warns about into the run's log, and undo what it leaves behind on a failure."""
     with contextlib.redirect_stdout(stream), warnings.catch_warnings():
         # The runner warns of settings that only matter on a cluster, and of an image name without "python" in it.
         warnings.simplefilter("ignore")
-        level = logging.root.level
+        level, handlers, plain_print = logging.root.level, list(logging.root.handlers), builtins.print
         try:
             yield
         finally:
+            builtins.print = plain_print
+            logging.root.handlers[:] = handlers
             logging.root.setLevel(level)
 
 

@@ -1,6 +1,7 @@
 """Show a run's steps as they happen, and say what went wrong in the step's own words."""
 
 import re
+import signal
 import sys
 import threading
 import time
@@ -48,11 +49,30 @@ def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
         (i for i, line in enumerate(lines) if re.match(r"^[\w.]+(Error|Exception|Exit|Interrupt)\b", line)),
         default=None,
     )
-    message = "".join(lines[last:]).strip() if last is not None else f"the step's process ended with {returncode}"
+    message = "".join(lines[last:]).strip() if last is not None else _how_it_ended(returncode)
     refused = _ERROR.match(message.splitlines()[0]) if message else None
     if refused:
         return StepFailed(step, refused["message"].strip(), "", refused=True)
-    return StepFailed(step, message, "".join(lines).rstrip())
+    return StepFailed(step, message, _own_frames(lines))
+
+
+def _how_it_ended(returncode: int) -> str:
+    # The system's out-of-memory killer leaves no other trace than this signal.
+    hint = ", perhaps for want of memory" if returncode == -signal.SIGKILL else ""
+    return f"its process ended with status {returncode}{hint}."
+
+
+def _own_frames(lines: list[str]) -> str:
+    """Return a traceback without the frames of the runner that called the step."""
+    kept, skipping = [], False
+    for line in lines:
+        if line.startswith('  File "'):
+            skipping = "/kfp/dsl/executor" in line or "<frozen runpy>" in line
+        elif not line.startswith("    "):
+            skipping = False
+        if not skipping:
+            kept.append(line)
+    return "".join(kept).rstrip()
 
 
 class Progress:

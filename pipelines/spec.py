@@ -75,8 +75,8 @@ class PipelineFile:
             path = compiled_folder() / f"{pipeline}.yaml"
         if not path.is_file():
             raise InputError(
-                f"There is no pipeline {str(pipeline)!r}: choose one of {', '.join(compiled_names())}, or give the path "
-                "of a compiled YAML."
+                f"There is no pipeline {str(pipeline)!r}: choose one of {', '.join(compiled_names())}, or give the "
+                "path of a compiled YAML."
             )
         try:
             document = next(iter(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER)))

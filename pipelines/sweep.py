@@ -1,6 +1,5 @@
 """Sweep: train with several parameter sets side by side, then judge and register the best."""
 
-
 from kfp import dsl
 
 from loopline.components import list_trials, select_model, train_xgboost

@@ -1,0 +1,39 @@
+"""What all tests share: an environment of their own, and small real tables."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sklearn import datasets
+
+from loopline.components.data.tables import write_table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    """Keep the machine's own MLflow, S3 and KFP settings out, and what a test writes in its own folder."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "AWS_", "KF_PIPELINES_", "KUBERNETES_", "LOOPLINE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory):
+    """Scikit-learn's bundled tables as Parquet: breast_cancer (binary), wine (three classes), diabetes (numbers).
+
+    Column names are made plain: spaces and slashes become underscores. Class labels are text.
+    """
+    folder = tmp_path_factory.mktemp("bundled")
+    files = {}
+    for name in ("breast_cancer", "wine", "diabetes"):
+        data = getattr(datasets, f"load_{name}")(as_frame=True)
+        frame = data.data.rename(columns=lambda column: column.replace(" ", "_").replace("/", "_"))
+        labels = getattr(data, "target_names", None)
+        frame["target"] = data.target if name == "diabetes" else [str(labels[i]) for i in data.target]
+        files[name] = folder / f"{name}.parquet"
+        write_table(files[name], pa.Table.from_pandas(frame, preserve_index=False))
+    return files

@@ -1,0 +1,164 @@
+"""The committed YAML: fresh, small, plain, pinned, and its shipped programs complete."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from loopline.components import STAGES
+from loopline.pipelines.compile import PIPELINES, compile_pipeline
+from loopline.pipelines.spec import compiled_folder, compiled_names
+
+#: Tasks that read or change something outside their pipeline: the same inputs can mean another result.
+OUTSIDE = {"ingest-data", "load-model", "register-model", "promote-model"}
+
+
+def _text(name: str) -> str:
+    return (compiled_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _documents(name: str) -> list[dict]:
+    return list(yaml.load_all(_text(name), yaml.CSafeLoader))
+
+
+def _executors(name: str) -> dict[str, dict]:
+    executors = _documents(name)[0]["deploymentSpec"]["executors"]
+    return {key: entry["container"] for key, entry in executors.items()}
+
+
+def _tasks(name: str) -> dict[str, dict]:
+    """Return the tasks of a pipeline and of the sub-graphs in it, by name, sub-graphs themselves left out."""
+    document = _documents(name)[0]
+    graphs = [document["root"], *document["components"].values()]
+    found = {}
+    for graph in graphs:
+        for key, task in graph.get("dag", {}).get("tasks", {}).items():
+            if "dag" not in document["components"][task["componentRef"]["name"]]:
+                found[key] = task
+    return found
+
+
+def _programs() -> dict[str, str]:
+    """Return the shipped program of every component in any pipeline, as the container runs it."""
+    programs = {}
+    for name in compiled_names():
+        for container in _executors(name).values():
+            function = container["args"][container["args"].index("--function_to_execute") + 1]
+            programs[function] = container["command"][-1]
+    return programs
+
+
+def test_there_is_one_yaml_for_each_pipeline():
+    assert compiled_names() == sorted(PIPELINES)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_committed_yaml_is_what_a_fresh_compile_gives(name):
+    assert _text(name) == compile_pipeline(name), "compiled/ is stale: run `python3 make.py compile` and commit it."
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_yaml_suits_the_dashboard(name):
+    text = _text(name)
+    assert text.isascii()
+    assert len(text) < 1_000_000
+    # The engine expands a workflow to about this much; what we write must leave room.
+    assert len(text) < 200_000
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_images_are_pinned_and_nothing_is_installed(name):
+    for container in _executors(name).values():
+        image = container["image"].rsplit("/", 1)[-1]
+        assert ":" in image and not image.endswith(":latest"), container["image"]
+        assert "pip" not in " ".join(container["command"][:-1])
+
+
+def test_image_is_chosen_at_compile_time():
+    image = "registry.example.com/ml/loopline-step@sha256:" + "0" * 64
+    document = yaml.safe_load(compile_pipeline("training", image).split("\n---\n")[0])
+    images = {e["container"]["image"] for e in document["deploymentSpec"]["executors"].values()}
+    assert images == {image}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_cached_is_what_depends_on_its_inputs_alone(name):
+    for key, task in _tasks(name).items():
+        component = task["componentRef"]["name"].removeprefix("comp-")
+        cached = task.get("cachingOptions", {}).get("enableCache", False)
+        assert cached == (component not in OUTSIDE), key
+        assert bool(task.get("retryPolicy")) == (component in OUTSIDE), key
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_has_resources_and_a_title(name):
+    for key, task in _tasks(name).items():
+        assert task["taskInfo"]["name"] != key, f"{key} has no display name"
+    for key, container in _executors(name).items():
+        limits = container.get("resources", {})
+        assert limits.get("resourceCpuLimit") and limits.get("resourceMemoryLimit"), key
+        assert limits.get("resourceCpuRequest") and limits.get("resourceMemoryRequest"), key
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_secrets_come_from_the_cluster_and_are_optional(name):
+    platform = _documents(name)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for executor in platform.values():
+        for secret in executor.get("secretAsEnv", []):
+            assert secret["secretName"].startswith("loopline-")
+            assert secret["optional"] is True
+
+
+def test_every_component_is_in_a_pipeline():
+    assert set(_programs()) == set(STAGES)
+
+
+@pytest.mark.parametrize("component", STAGES)
+def test_shipped_program_has_no_undefined_name(component, tmp_path):
+    """What KFP ships is the function's source alone: a module constant in it would be a NameError on the cluster."""
+    program = _programs()[component]
+    file = tmp_path / "program.py"
+    # pyflakes cannot look into star imports; these are the names that kfp's own header brings.
+    header = (
+        "import kfp\nfrom kfp import dsl\n"
+        "from kfp.dsl import Artifact, ClassificationMetrics, Dataset, HTML, Input, Metrics, Model, Output\n"
+        "from typing import List, NamedTuple\n"
+    )
+    kept = [line for line in program.splitlines() if "import *" not in line and not line.startswith("import kfp")]
+    file.write_text(header + "\n".join(kept), encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "pyflakes", str(file)], capture_output=True, text=True)
+    assert "undefined name" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("component", STAGES)
+def test_shipped_program_imports_only_what_the_image_holds(component):
+    for node in ast.walk(ast.parse(_programs()[component])):
+        if isinstance(node, ast.ImportFrom):
+            modules = [node.module]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            assert module.split(".")[0] in {"kfp", "typing", "loopline"}, f"{component} imports {module}"
+            assert importlib.util.find_spec(module), f"{component} imports {module}, which does not exist"
+
+
+def test_undefined_names_would_be_found(tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text("def f(x: int = 1):\n    return LIMIT + x\n")
+    done = subprocess.run([sys.executable, "-m", "pyflakes", str(file)], capture_output=True, text=True)
+    assert "undefined name 'LIMIT'" in done.stdout
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_parameters_are_documented(name):
+    document = _documents(name)[0]
+    assert document["pipelineInfo"]["description"]
+    for key, entry in document["root"]["inputDefinitions"]["parameters"].items():
+        assert entry.get("description"), f"{name} does not say what {key} is"
+    assert json.dumps(document)
