@@ -128,7 +128,7 @@ def test_digest_is_the_same_in_another_process(tables):
             capture_output=True,
             text=True,
             check=True,
-        ).stdout  # fmt: skip
+        ).stdout
         for name in ("a", "b")
     }
     assert len(digests) == 1
