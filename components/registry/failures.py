@@ -5,7 +5,7 @@ import re
 from loopline.components.errors import InputError
 
 #: How long a server may take to answer the first request, in seconds, and how often it is asked again.
-_SECONDS, _RETRIES = 4, 2
+_SECONDS, _RETRIES = 5, 1
 
 
 def without_credentials(text: str) -> str:
@@ -43,7 +43,7 @@ def probe_server(uri: str) -> None:
     except MlflowException as error:
         raise explain_failure(error, uri) from None
     if response.status_code in (401, 403):
-        raise InputError(_refusal(where, f"status {response.status_code}"))
+        raise InputError(_refusal(where, f"status {response.status_code}: {_shorten(response.text, 80)}"))
     if response.status_code != 200 or "json" not in response.headers.get("content-type", ""):
         raise InputError(
             f"{where} does not answer like an MLflow server (status {response.status_code}): check MLFLOW_TRACKING_URI "
@@ -55,23 +55,22 @@ def explain_failure(error: Exception, uri: str) -> InputError:
     """Turn MLflow's exception into one sentence.
 
     Args:
-        error: An ``MlflowException``.
+        error: What MLflow or the network under it raised.
         uri: The tracking URI in use.
 
     Returns:
         The error to raise instead.
     """
     where = without_credentials(uri)
-    code = getattr(error, "error_code", "")
-    message = without_credentials(" ".join(str(error).split()))[:300]
-    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
-        return InputError(_refusal(where, message))
+    message = str(error)
+    if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
+        return InputError(_refusal(where, _shorten(message, 200)))
     if "API request to" in message and ("failed with exception" in message or "failed with timeout" in message):
         return InputError(
             f"MLflow at {where} cannot be reached ({_cause(message)}): check MLFLOW_TRACKING_URI and that the server "
             "runs."
         )
-    return InputError(f"MLflow at {where} refused the request: {message}")
+    return InputError(f"MLflow at {where} cannot do what is asked of it: {_shorten(message, 500)}")
 
 
 def _refusal(where: str, why: str) -> str:
@@ -82,7 +81,17 @@ def _refusal(where: str, why: str) -> str:
 
 
 def _cause(message: str) -> str:
-    for cause in ("Connection refused", "timed out", "Name or service not known", "CERTIFICATE_VERIFY_FAILED"):
-        if cause in message:
-            return cause
-    return message
+    """Return the part of a nested network error that a person wants to know."""
+    causes = (
+        "Connection refused",
+        "timed out",
+        "Name or service not known",
+        "Failed to resolve",
+        "CERTIFICATE_VERIFY_FAILED",
+        "Remote end closed connection",
+    )
+    return next((cause for cause in causes if cause in message), _shorten(message, 200))
+
+
+def _shorten(message: str, characters: int) -> str:
+    return without_credentials(" ".join(message.split()))[:characters]

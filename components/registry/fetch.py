@@ -5,11 +5,15 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import mark_absent, verify_model
 from loopline.components.registry.store import Store, open_store
 from loopline.components.registry.versions import DIGEST_TAG, check_name, find_aliases, find_version
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 logger = logging.getLogger("loopline")
 
@@ -56,12 +60,14 @@ def fetch(target: str | Path, name: str, alias: str = "champion", version: int =
             return _download(store, found, Path(target))
     if missing == "fail":
         raise InputError(f"Model {name!r} has no {wanted}: register and promote one, or set missing to 'absent'.")
+    if Path(target).is_dir():
+        shutil.rmtree(target)
     mark_absent(target, f"Model {name!r} has no {wanted}.")
     logger.info("%s has no %s", name, wanted)
     return Fetched(0, "")
 
 
-def _download(store: Store, found, target: Path) -> Fetched:
+def _download(store: Store, found: "ModelVersion", target: Path) -> Fetched:
     from mlflow.artifacts import download_artifacts
 
     number = int(found.version)

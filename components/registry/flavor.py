@@ -78,6 +78,9 @@ def save_flavor(model: Path, target: Path, flavor: "Model") -> None:
     manifest = verify_model(model)
     schema = Schema.load(model / "schema.json")
     features = schema.select([name for name in schema.names if name != manifest.target])
+    # Named here, or MLflow loads the model in another process to find out what it imports.
+    libraries = {"loopline": version("loopline"), "mlflow": version("mlflow"), **manifest.libraries}
+    requirements = [f"{library}=={number}" for library, number in libraries.items()]
     with tempfile.TemporaryDirectory() as folder:
         # MLflow keeps the last part of this path, and fetching relies on it.
         link = Path(folder) / "model"
@@ -89,7 +92,7 @@ def save_flavor(model: Path, target: Path, flavor: "Model") -> None:
             data_path=str(link),
             signature=model_signature(features, manifest),
             input_example=input_example(model, features),
-            pip_requirements=[f"loopline=={version('loopline')}"],
+            pip_requirements=requirements,
         )
 
 

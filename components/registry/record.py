@@ -41,6 +41,19 @@ def read_metrics(path: str | Path) -> dict[str, float]:
     return values
 
 
+def validation_metrics(manifest: Manifest) -> dict[str, float]:
+    """Return the scores on the validation rows that training noted.
+
+    Args:
+        manifest: The model's manifest.
+
+    Returns:
+        Finite numbers by name: ``validation_<metric>``.
+    """
+    scores = manifest.training.get("validation") or {}
+    return {f"validation_{name}": float(value) for name, value in scores.items() if _is_finite(value)}
+
+
 def run_parameters(manifest: Manifest) -> dict[str, str]:
     """Return what a run says about how a model was trained.
 
@@ -50,7 +63,8 @@ def run_parameters(manifest: Manifest) -> dict[str, str]:
     Returns:
         Text by name; nested values as ``outer.inner``.
     """
-    facts = {"task": manifest.task, "target": manifest.target, "format": manifest.format, **manifest.training}
+    training = {name: value for name, value in manifest.training.items() if name != "validation"}
+    facts = {"task": manifest.task, "target": manifest.target, "format": manifest.format, **training}
     return {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in _flatten(facts)}
 
 

@@ -1,18 +1,24 @@
 """Register a model in MLflow, once for each content."""
 
+import contextlib
 import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, verify_model
 from loopline.components.registry.flavor import save_flavor
-from loopline.components.registry.record import read_metrics, run_parameters, version_tags
+from loopline.components.registry.record import read_metrics, run_parameters, validation_metrics, version_tags
 from loopline.components.registry.store import Store, open_store
 from loopline.components.registry.versions import CHALLENGER, check_name, find_digest
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 logger = logging.getLogger("loopline")
 
@@ -65,7 +71,8 @@ def register(
     if not Path(report).is_file():
         raise InputError(f"There is no report at {report}: pass the report output of evaluate_model.")
     tags = version_tags(manifest, pipeline_run)
-    candidate = Candidate(Path(model), manifest, read_metrics(metrics), Path(report), tags)
+    figures = {**validation_metrics(manifest), **read_metrics(metrics)}
+    candidate = Candidate(Path(model), manifest, figures, Path(report), tags)
     with open_store() as store:
         versions = find_digest(store, name, manifest.digest)
         if versions:
@@ -77,81 +84,120 @@ def register(
 
 
 def _register_new(store: Store, candidate: Candidate, name: str, experiment: str) -> int:
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    owned = not run_id
-    if owned:
-        run = store.client.create_run(_experiment_id(store, experiment), run_name=name, tags=candidate.tags)
+    with _run(store, candidate, name, experiment) as run:
+        with _logged_model(store, candidate, run) as model_id:
+            _log_run(store, candidate, run, model_id)
+        version = _create_version(store, candidate, name, run.info.run_id, model_id)
+    first = min([version, *find_digest(store, name, candidate.manifest.digest)])
+    if first < version:
+        # Another process registered the same model meanwhile. The lower version stays: both processes see it so.
+        store.client.delete_model_version(name, str(version))
+        store.client.delete_logged_model(model_id)
+        if not os.environ.get("MLFLOW_RUN_ID"):
+            store.client.delete_run(run.info.run_id)
+        logger.info("another run registered %s as version %d of %s", candidate.manifest.digest[:19], first, name)
     else:
-        run = store.client.get_run(run_id)
-    run_id, finished = run.info.run_id, False
-    try:
-        model_id = _log(store, candidate, run)
-        version = _create_version(store, candidate, name, run_id, model_id)
-        finished = True
-    finally:
-        # A run that the engine made is the engine's to end.
-        if owned:
-            store.client.set_terminated(run_id, "FINISHED" if finished else "FAILED")
-    logger.info("registered %s as version %d of %s", candidate.manifest.digest[:19], version, name)
-    return version
+        logger.info("registered %s as version %d of %s", candidate.manifest.digest[:19], version, name)
+    return first
 
 
-def _log(store: Store, candidate: Candidate, run) -> str:
-    """Write everything about the model into the run; return the identifier of the logged model."""
-    from mlflow.entities import LoggedModelOutput, Metric, Param
+@contextlib.contextmanager
+def _run(store: Store, candidate: Candidate, name: str, experiment: str) -> "Iterator[Run]":
+    """Give the run that the environment names, or one of our own that ends with the block."""
+    client = store.client
+    if identifier := os.environ.get("MLFLOW_RUN_ID"):
+        # Who made the run ends it.
+        yield client.get_run(identifier)
+        return
+    run = client.create_run(_experiment_id(store, experiment), run_name=name, tags=candidate.tags)
+    with _on_failure(lambda: client.set_terminated(run.info.run_id, "FAILED")):
+        yield run
+        client.set_terminated(run.info.run_id, "FINISHED")
+
+
+@contextlib.contextmanager
+def _logged_model(store: Store, candidate: Candidate, run: "Run") -> Iterator[str]:
+    """Write the model into the run; give its identifier. It is ready when the block ends."""
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     client, run_id = store.client, run.info.run_id
-    parameters = run_parameters(candidate.manifest)
-    fresh = [Param(key, value) for key, value in parameters.items() if key not in run.data.params]
-    for start in range(0, len(fresh), _BATCH):
-        client.log_batch(run_id, params=fresh[start : start + _BATCH])
     logged = client.create_logged_model(
-        run.info.experiment_id, "model", run_id, tags=candidate.tags, params=parameters, model_type="loopline"
+        run.info.experiment_id,
+        "model",
+        run_id,
+        tags=candidate.tags,
+        params=run_parameters(candidate.manifest),
+        model_type="loopline",
     )
+    with _on_failure(lambda: client.finalize_logged_model(logged.model_id, "FAILED")):
+        flavor = Model(
+            artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            save_flavor(candidate.path, Path(folder) / "model", flavor)
+            client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        yield logged.model_id
+        client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> None:
+    from mlflow.entities import Metric, Param
+
+    # A run of the engine may hold parameters already, and MLflow refuses to change one.
+    parameters = [
+        Param(key, value) for key, value in run_parameters(candidate.manifest).items() if key not in run.data.params
+    ]
+    for start in range(0, len(parameters), _BATCH):
+        store.client.log_batch(run.info.run_id, params=parameters[start : start + _BATCH])
     now = int(time.time() * 1000)
-    figures = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in candidate.metrics.items()]
-    client.log_batch(run_id, metrics=figures)
-    client.log_artifact(run_id, str(candidate.report), "report")
-    flavor = Model(
-        artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        save_flavor(candidate.path, Path(folder) / "model", flavor)
-        client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-    client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return logged.model_id
+    figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in candidate.metrics.items()]
+    store.client.log_batch(run.info.run_id, metrics=figures)
+    store.client.log_artifact(run.info.run_id, str(candidate.report), "report")
 
 
 def _create_version(store: Store, candidate: Candidate, name: str, run_id: str, model_id: str) -> int:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = store.client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags=candidate.tags, model_id=model_id
-    )
-    return int(version.version)
+    client = store.client
+    _once(lambda: client.create_registered_model(name))
+    # Tags and version in one request: there is no version without its digest.
+    source = f"models:/{model_id}"
+    return int(client.create_model_version(name, source, run_id, tags=candidate.tags, model_id=model_id).version)
 
 
 def _experiment_id(store: Store, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
     if identifier := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return identifier
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
     experiment = store.client.get_experiment_by_name(name)
     if experiment is None:
-        location = None if store.artifact_root is None else (store.artifact_root / name).as_uri()
-        try:
-            return store.client.create_experiment(name, location)
-        except MlflowException as error:
-            # Another process was faster.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = store.client.get_experiment_by_name(name)
+        location = store.artifact_root.as_uri() if store.artifact_root else None
+        _once(lambda: store.client.create_experiment(name, location))
+        experiment = store.client.get_experiment_by_name(name)
     return experiment.experiment_id
+
+
+def _once(create: Callable[[], object]) -> None:
+    """Create something that may be there already, or that another process is faster to create."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+@contextlib.contextmanager
+def _on_failure(mark: Callable[[], object]) -> Iterator[None]:
+    """Mark what was begun as failed when the block fails; the block's own error is the one to report."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except BaseException:
+        try:
+            mark()
+        except MlflowException:
+            logger.warning("what was begun in MLflow could not be marked as failed")
+        raise

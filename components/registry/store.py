@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SERVER = ("http://", "https://")
+#: What holds unless the environment says otherwise. A step reports to nobody but the server it was given; it waits some
+#: fifteen seconds for one that went away, not MLflow's four minutes; its log is for people.
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def tracking_uri() -> str:
             "MLFLOW_TRACKING_URI is not set and a model kept inside a pod is lost with it: set it to the address of "
             "the MLflow server."
         )
-    return f"sqlite:///{home() / 'mlflow.db'}"
+    return _embedded_uri()
 
 
 @contextlib.contextmanager
@@ -62,7 +70,7 @@ def open_store() -> Iterator[Store]:
     """Open the model store for the length of a ``with`` block.
 
     Inside the block MLflow's own functions use the same store; afterwards the environment is as before. Credentials,
-    certificates and the workspace are read from the environment by MLflow itself.
+    certificates and the workspace are read from the environment by MLflow itself, and so is MLFLOW_REGISTRY_URI.
 
     Yields:
         The store.
@@ -71,20 +79,19 @@ def open_store() -> Iterator[Store]:
         InputError: The store cannot be reached, or refuses what the block asks of it: one sentence, no credentials.
     """
     uri = tracking_uri()
-    root = None if os.environ.get("MLFLOW_TRACKING_URI") else home() / "mlartifacts"
-    # A step reports to nobody but the server it was given. Read when mlflow is imported.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
+    root = home() / "mlartifacts" if uri == _embedded_uri() else None
+    with _environment({**_DEFAULTS, **os.environ, "MLFLOW_TRACKING_URI": uri}):
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
 
-    with _environment("MLFLOW_TRACKING_URI", uri):
         try:
             if uri.startswith(_SERVER):
                 probe_server(uri)
             with _schema_lock(uri):
                 client = MlflowClient(uri)
             yield Store(client, uri, root)
-        except MlflowException as error:
+        except (MlflowException, RequestException) as error:
             raise explain_failure(error, uri) from None
 
 
@@ -103,17 +110,22 @@ def ui_command() -> str:
     )
 
 
+def _embedded_uri() -> str:
+    return f"sqlite:///{home() / 'mlflow.db'}"
+
+
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -123,7 +135,14 @@ def _schema_lock(uri: str) -> Iterator[None]:
         yield
         return
     database = Path(uri.removeprefix("sqlite:///").split("?")[0])
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with open(database.with_name(database.name + ".lock"), "w") as file:
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        file = open(database.with_name(database.name + ".lock"), "w")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(
+            f"The model store {database} cannot be written ({error.strerror}): set LOOPLINE_HOME to a folder of yours, "
+            "or MLFLOW_TRACKING_URI to an MLflow server."
+        ) from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

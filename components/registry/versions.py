@@ -2,9 +2,13 @@
 
 import logging
 import re
+from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.registry.store import Store, open_store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 logger = logging.getLogger("loopline")
 
@@ -54,7 +58,7 @@ def find_aliases(store: Store, name: str) -> dict[str, int] | None:
     return {alias: int(version) for alias, version in model.aliases.items()}
 
 
-def find_version(store: Store, name: str, version: int):
+def find_version(store: Store, name: str, version: int) -> "ModelVersion | None":
     """Return a version of a registered model, None when there is none.
 
     Args:
@@ -63,7 +67,7 @@ def find_version(store: Store, name: str, version: int):
         version: Its version.
 
     Returns:
-        An ``mlflow.entities.model_registry.ModelVersion`` or None.
+        What MLflow knows of it, or None.
     """
     from mlflow.exceptions import MlflowException
 
