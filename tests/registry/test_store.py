@@ -1,0 +1,98 @@
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+from registry_models import free_port
+
+from loopline.components.errors import InputError
+from loopline.components.registry.store import open_store, tracking_uri, ui_command
+from loopline.components.registry.versions import promote
+
+REGISTER = """
+import sys
+from loopline.components.registry.register import register
+print(register(*sys.argv[1:]))
+"""
+
+
+def test_environment_comes_first(home, monkeypatch):
+    assert tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    assert f"--backend-store-uri 'sqlite:///{home}/mlflow.db'" in ui_command()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@mlflow.example.com")
+    assert tracking_uri() == "https://user:secret@mlflow.example.com"
+    assert ui_command() == "python -m webbrowser https://mlflow.example.com"
+
+
+def test_pod_without_a_server_is_refused(home, monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(InputError, match="set it to the address of the MLflow server"):
+        promote("flights", 1)
+
+
+def test_environment_is_as_before_afterwards(home, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    before = dict(os.environ)
+    with open_store() as store:
+        assert os.environ["MLFLOW_TRACKING_URI"] == store.uri
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert dict(os.environ) == before
+
+
+def test_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="set LOOPLINE_HOME"):
+        promote("flights", 1)
+
+
+def test_two_processes_register_at_once_into_an_empty_store(trained, tmp_path):
+    environment = {**os.environ, "LOOPLINE_HOME": str(tmp_path / "new")}
+    command = [sys.executable, "-c", REGISTER, *map(str, trained.paths()), "flights"]
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    versions = [process.communicate()[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert versions[0] == versions[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOPLINE_HOME", str(tmp_path / "new"))
+        with open_store() as store:
+            kept = store.client.search_model_versions("name = 'flights'")
+            assert [str(version.version) for version in kept] == versions[:1]
+            experiment = store.client.get_experiment_by_name("flights").experiment_id
+            assert len(store.client.search_runs([experiment])) == 1
+
+
+def test_server_that_is_not_there_is_one_sentence_without_credentials(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{free_port()}")
+    with pytest.raises(InputError, match=r"cannot be reached \(Connection refused\)") as caught:
+        promote("flights", 1)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "denies access"), (403, "denies access"), (200, "like an MLflow server"), (404, "like an MLflow server")],
+)
+def test_answers_of_other_servers_are_one_sentence(monkeypatch, status, message):
+    """A proxy in front of MLflow answers so; the test environment has none."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<h1>Hello</h1>")
+
+        def log_message(self, *arguments):
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{server.server_port}")
+        with pytest.raises(InputError, match=message) as caught:
+            promote("flights", 1)
+        server.shutdown()
+    assert str(status) in str(caught.value)
+    assert "secret" not in str(caught.value)
