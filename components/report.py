@@ -27,7 +27,7 @@ p { margin: 0 0 10px; max-width: 75ch; }
 .tile b { display: block; font-size: 24px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 .tile .label { color: var(--ink); font-weight: 600; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; margin: 0 0 12px; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
@@ -88,7 +88,8 @@ class Report:
         self._parts.append(f'<p class="{html.escape(tone)}">{html.escape(text)}</p>')
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Add a table; numbers are set right-aligned and rounded to four significant digits.
+        """Add a table; numbers are set right-aligned and rounded to four significant digits, percentages
+        given as text (``12.5%``) are right-aligned too.
 
         Args:
             headers: The columns' names.
@@ -96,12 +97,13 @@ class Report:
         """
         rows = [list(row) for row in rows]
         numeric = [
-            bool(rows) and all(row[i] is None or _is_number(row[i]) for row in rows) for i in range(len(headers))
+            bool(rows) and all(row[i] is None or _is_figure(row[i]) for row in rows) for i in range(len(headers))
         ]
         marks = [' class="number"' if flag else "" for flag in numeric]
         head = "".join(f"<th{mark}>{html.escape(name)}</th>" for mark, name in zip(marks, headers, strict=True))
         body = "".join(
-            "<tr>" + "".join(f"<td{mark}>{html.escape(show(cell))}</td>" for mark, cell in zip(marks, row, strict=True))
+            "<tr>"
+            + "".join(f"<td{mark}>{html.escape(show(cell))}</td>" for mark, cell in zip(marks, row, strict=True))
             + "</tr>"
             for row in rows
         )
@@ -156,6 +158,10 @@ def show(value: object) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _is_figure(value: object) -> bool:
+    return _is_number(value) or (isinstance(value, str) and re.fullmatch(r"-?[\d.,]+%", value) is not None)
 
 
 def _is_number(value: object) -> bool:

@@ -55,6 +55,7 @@ class Verdict:
     Attributes:
         verdict: ``promote`` or ``keep``.
         reason: Why, in one sentence.
+        task: ``binary``, ``multiclass`` or ``regression``.
         metric: The metric that decided.
         lower_is_better: Its direction.
         margin: By how much the challenger had to be better.
@@ -69,6 +70,7 @@ class Verdict:
 
     verdict: str
     reason: str
+    task: str
     metric: str
     lower_is_better: bool
     margin: float
@@ -157,6 +159,7 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
     result = Verdict(
         verdict=verdict,
         reason=reason,
+        task=new.task,
         metric=metric.name,
         lower_is_better=metric.lower_is_better,
         margin=contest.margin,
@@ -213,10 +216,11 @@ def _decide(first: bool, same: bool, metric: Metric, contest: Contest, differenc
         return "promote", "There is no champion yet."
     if same:
         return "keep", "The challenger is the same model as the champion."
-    evidence = (
-        f"{metric.label} improves by {difference['value']:.4g} "
-        f"({contest.confidence:.0%} interval {difference['low']:.4g} to {difference['high']:.4g})"
-    )
-    if difference["low"] > contest.margin:
+    value, low, high = (difference[key] for key in ("value", "low", "high"))
+    moves = f"improves by {value:.4g}" if value >= 0 else f"gets worse by {-value:.4g}"
+    evidence = f"{metric.label} {moves} ({contest.confidence:.0%} interval of the improvement {low:.4g} to {high:.4g})"
+    if low > contest.margin:
         return "promote", f"{evidence}, surely more than the margin {contest.margin:g}."
-    return "keep", f"{evidence}, not surely more than the margin {contest.margin:g}."
+    if value > contest.margin:
+        return "keep", f"{evidence}: these rows cannot show that it is more than the margin {contest.margin:g}."
+    return "keep", f"{evidence}, not more than the margin {contest.margin:g}."

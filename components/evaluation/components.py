@@ -35,8 +35,7 @@ def evaluate_model(
         importance_repeats: How often each feature is shuffled to see what it is worth; 0 for never.
         seed: Random seed; the same input and parameters give the same figures.
     """
-    from loopline.components.evaluation.curves import log_classification
-    from loopline.components.evaluation.evaluate import Settings, evaluate, split_names
+    from loopline.components.evaluation.evaluate import Settings, evaluate, log_classification, split_names
     from loopline.components.evaluation.page import evaluation_report
 
     settings = Settings(split_names(slices), threshold, bootstrap, importance_repeats, seed)

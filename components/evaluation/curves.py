@@ -1,12 +1,20 @@
-"""Curves thinned to what a chart can show."""
+"""What a probability is worth: curves, calibration and thresholds, small enough to show."""
+
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from loopline.components.evaluation.evaluate import Evaluation
+from loopline.components.evaluation.metrics import CALIBRATION_BINS, calibration_bins
+
+#: Shares of the rows that somebody may be able to act on.
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
-def thin_roc(truth: np.ndarray, probability: np.ndarray, points: int = 200) -> tuple[list, list, list]:
+def thin_roc(
+    truth: np.ndarray, probability: np.ndarray, points: int = 200
+) -> tuple[list[float], list[float], list[float]]:
     """Compute a ROC curve of a bounded number of points.
 
     Args:
@@ -18,27 +26,135 @@ def thin_roc(truth: np.ndarray, probability: np.ndarray, points: int = 200) -> t
         False positive rates, true positive rates and finite thresholds, as plain floats; the corners included.
     """
     false, true, thresholds = roc_curve(truth, probability)
-    # The first threshold is infinite: nothing is called positive.
+    # The first threshold is infinite, since nothing is called positive there; the user interface wants a number.
     thresholds[0] = 1.0
-    if len(false) > points:
-        # Even steps along the curve's length, not along the rows: a chart shows length.
-        length = np.append(0.0, np.cumsum(np.abs(np.diff(false)) + np.abs(np.diff(true))))
-        wanted = np.searchsorted(length, np.linspace(0, length[-1], points))
-        keep = np.unique(np.clip(wanted, 0, len(false) - 1))
-        keep[-1] = len(false) - 1
-        false, true, thresholds = false[keep], true[keep], thresholds[keep]
-    return false.tolist(), true.tolist(), thresholds.tolist()
+    keep = _thin(false, true, points)
+    return false[keep].tolist(), true[keep].tolist(), thresholds[keep].tolist()
 
 
-def log_classification(evaluation: Evaluation, classification) -> None:
-    """Hand curve and matrix to the artifact that the pipelines' user interface draws.
+def thin_precision_recall(
+    truth: np.ndarray, probability: np.ndarray, points: int = 400
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute a precision-recall curve of a bounded number of points.
 
     Args:
-        evaluation: The evaluation; nothing is logged for regression.
-        classification: A ``kfp.dsl.ClassificationMetrics``.
+        truth: 0 or 1, a 1 present, shape (rows,).
+        probability: Of the second class, shape (rows,).
+        points: The most points.
+
+    Returns:
+        Recalls in descending order, precisions and thresholds, each of shape (points,); the end where nothing is called
+        positive is left out, since precision is a convention there.
     """
-    manifest, truth = evaluation.manifest, evaluation.truth
-    if manifest.task == "binary" and 0 < truth.sum() < len(truth):
-        classification.log_roc_curve(*thin_roc(truth, evaluation.scores[:, 1]))
-    if manifest.is_classification:
-        classification.log_confusion_matrix([str(one) for one in manifest.classes], evaluation.confusion)
+    precision, recall, thresholds = precision_recall_curve(truth, probability)
+    precision, recall = precision[:-1], recall[:-1]
+    keep = _thin(recall, precision, points)
+    return recall[keep], precision[keep], thresholds[keep]
+
+
+def _thin(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
+    """Choose points at even steps along a curve, for a chart shows length and not rows; both ends are kept."""
+    if len(x) <= points:
+        return np.arange(len(x))
+    length = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+    keep = np.searchsorted(length, np.linspace(0, length[-1], points - 1))
+    return np.unique(np.append(np.minimum(keep, len(x) - 1), len(x) - 1))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of about one probability.
+
+    Attributes:
+        rows: How many.
+        predicted: Their mean probability.
+        observed: Their share of positives.
+        low: Lower end of the share's 95 percent Wilson interval.
+        high: Upper end.
+    """
+
+    rows: int
+    predicted: float
+    observed: float
+    low: float
+    high: float
+
+
+def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = CALIBRATION_BINS) -> list[Bin]:
+    """Hold stated probabilities against what happened (Wilson, JASA 22, 1927, for the intervals).
+
+    Args:
+        truth: 0 or 1, shape (rows,).
+        probability: Of the second class, shape (rows,).
+        bins: The most bins, of about equal size.
+
+    Returns:
+        The bins that have rows, by ascending probability.
+    """
+    positions = calibration_bins(probability, bins)
+    found = []
+    for position in np.unique(positions):
+        rows = positions == position
+        hits, count = int(truth[rows].sum()), int(rows.sum())
+        low, high = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+        found.append(Bin(count, float(probability[rows].mean()), hits / count, float(low), float(high)))
+    return found
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What calling rows positive from one probability on would have meant.
+
+    Attributes:
+        threshold: That probability.
+        why: What is special about it.
+        called: Share of the rows called positive.
+        precision: Share of those that are; None when there are none.
+        recall: Share of the positives that are called; None when there are none.
+        f1: Harmonic mean of both, 0 where undefined.
+    """
+
+    threshold: float
+    why: str
+    called: float
+    precision: float | None
+    recall: float | None
+    f1: float
+
+
+def operating_points(truth: np.ndarray, probability: np.ndarray, threshold: float) -> list[OperatingPoint]:
+    """List thresholds worth a look: the chosen one, the one of the best F1, and those that call a given share.
+
+    Args:
+        truth: 0 or 1, shape (rows,).
+        probability: Of the second class, shape (rows,).
+        threshold: The chosen one.
+
+    Returns:
+        The points by descending threshold; ties in probability may make a point call more than its share.
+    """
+    order = np.argsort(-probability, kind="stable")
+    ranked = probability[order]
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    hits, called = np.cumsum(truth[order])[ends], ends + 1
+    positives = int(truth.sum())
+    f1 = 2 * hits / (called + positives)
+    wanted = {f"calls {share:.0%} of the rows": ranked[max(round(share * len(ranked)) - 1, 0)] for share in SHARES}
+    if positives:
+        wanted["highest F1"] = ranked[ends[int(np.argmax(f1))]]
+    wanted["chosen"] = threshold
+    points = []
+    for why, value in wanted.items():
+        last = np.searchsorted(-ranked[ends], -value, side="right") - 1
+        count, found = (int(called[last]), int(hits[last])) if last >= 0 else (0, 0)
+        points.append(
+            OperatingPoint(
+                threshold=float(value),
+                why=why,
+                called=count / len(ranked),
+                precision=found / count if count else None,
+                recall=found / positives if positives else None,
+                f1=2 * found / (count + positives) if count + positives else 0.0,
+            )
+        )
+    return sorted(points, key=lambda one: -one.threshold)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from sklearn.metrics import confusion_matrix
 
 from loopline.components.data.tables import check_columns, file_digest, open_parquet
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
+from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
 from loopline.components.evaluation.importance import Importance, permutation_importance
 from loopline.components.evaluation.metrics import METRICS, score
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
@@ -66,6 +68,8 @@ class Evaluation:
         importance_rows: On how many rows that was measured.
         resampled: From how many rows each bootstrap replicate was drawn.
         confusion: Classification: rows by true and predicted class, shape (classes, classes).
+        calibration: Binary: stated probabilities against what happened.
+        thresholds: Binary: what calling rows positive from a probability on would have meant.
         notes: What a reader must know of these figures.
         truth: Class positions or values, shape (rows,).
         scores: Probabilities, shape (rows, classes), or predictions, shape (rows,).
@@ -83,6 +87,8 @@ class Evaluation:
     importance_rows: int
     resampled: int
     confusion: list[list[int]]
+    calibration: list[Bin]
+    thresholds: list[OperatingPoint]
     notes: list[str]
     truth: np.ndarray
     scores: np.ndarray
@@ -103,6 +109,8 @@ class Evaluation:
             "slices": [dataclasses.asdict(one) for one in self.slices],
             "importance": [dataclasses.asdict(one) for one in self.importance],
             "confusion_matrix": self.confusion,
+            "calibration": [dataclasses.asdict(one) for one in self.calibration],
+            "thresholds": [dataclasses.asdict(one) for one in self.thresholds],
             "threshold": self.settings.threshold if manifest.task == "binary" else None,
             "bootstrap": {
                 "replicates": self.settings.bootstrap,
@@ -155,17 +163,12 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
     truth = read_truth(labeled.table, manifest)
     scores = predict_rows(predictor, labeled.table)
     metrics, resampled = _score_with_intervals(manifest.task, truth, scores, settings)
-    slices = []
-    for column in settings.slices:
-        values = labeled.table.column(column)
-        replicates = min(settings.bootstrap, SLICE_REPLICATES)
-        slices += score_slices(manifest.task, column, values, truth, scores, replicates, settings.seed)
     importance, importance_rows = [], 0
     if settings.importance_repeats:
         importance, importance_rows = permutation_importance(
             predictor, labeled.table, truth, settings.importance_repeats, settings.seed
         )
-    classes = list(range(len(manifest.classes)))
+    binary = manifest.task == "binary"
     evaluation = Evaluation(
         manifest=manifest,
         settings=settings,
@@ -174,26 +177,51 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
         unlabeled=labeled.unlabeled,
         metrics=metrics,
         baseline=_score_constant(manifest, truth, settings.threshold),
-        slices=slices,
+        slices=_score_all_slices(manifest.task, labeled.table, truth, scores, settings),
         importance=importance,
         importance_rows=importance_rows,
         resampled=resampled,
-        confusion=confusion_matrix(truth, call(manifest.task, scores, settings.threshold), labels=classes).tolist()
-        if classes
-        else [],
+        confusion=_confuse(manifest, truth, scores, settings.threshold),
+        calibration=reliability(truth, scores[:, 1]) if binary else [],
+        thresholds=operating_points(truth, scores[:, 1], settings.threshold) if binary else [],
         notes=_take_notes(manifest, truth, labeled.unlabeled, metrics),
         truth=truth,
         scores=scores,
     )
-    shown = [(one, metrics[one.name]["value"]) for one in METRICS[manifest.task] if one.name in metrics]
-    text = ", ".join(f"{one.name} {value:.4g}" for one, value in shown[:3] if value is not None)
+    shown = [(name, entry["value"]) for name, entry in list(metrics.items())[:3]]
+    text = ", ".join(f"{name} {value:.4g}" for name, value in shown if value is not None)
     log.info("%s rows: %s", f"{len(truth):,}", text)
     return evaluation
 
 
-def call(task: str, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the position of the class that each row is called, shape (rows,)."""
-    return (scores[:, 1] >= threshold).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+def log_classification(evaluation: Evaluation, classification) -> None:
+    """Hand curve and matrix to the artifact that the pipelines' user interface draws.
+
+    Args:
+        evaluation: The evaluation; nothing is logged for regression.
+        classification: A ``kfp.dsl.ClassificationMetrics``.
+    """
+    manifest, truth = evaluation.manifest, evaluation.truth
+    if manifest.task == "binary" and 0 < truth.sum() < len(truth):
+        classification.log_roc_curve(*thin_roc(truth, evaluation.scores[:, 1]))
+    if manifest.is_classification:
+        classification.log_confusion_matrix([str(one) for one in manifest.classes], evaluation.confusion)
+
+
+def _confuse(manifest: Manifest, truth: np.ndarray, scores: np.ndarray, threshold: float) -> list[list[int]]:
+    if not manifest.is_classification:
+        return []
+    called = scores[:, 1] >= threshold if manifest.task == "binary" else scores.argmax(axis=1)
+    return confusion_matrix(truth, called, labels=range(len(manifest.classes))).tolist()
+
+
+def _score_all_slices(task: str, table: pa.Table, truth: np.ndarray, scores: np.ndarray, settings: Settings):
+    replicates = min(settings.bootstrap, SLICE_REPLICATES)
+    return [
+        one
+        for column in settings.slices
+        for one in score_slices(task, column, table.column(column), truth, scores, replicates, settings.seed)
+    ]
 
 
 def _score_with_intervals(task: str, truth: np.ndarray, scores: np.ndarray, settings: Settings):
@@ -221,7 +249,9 @@ def _score_constant(manifest: Manifest, truth: np.ndarray, threshold: float) -> 
         return score(manifest.task, truth, np.full(len(truth), truth.mean()), threshold)
     shares = np.bincount(truth, minlength=len(manifest.classes)) / len(truth)
     shares = np.clip(shares, 1e-7, 1)
-    return score(manifest.task, truth, np.tile(shares / shares.sum(), (len(truth), 1)), threshold)
+    values = score(manifest.task, truth, np.tile(shares / shares.sum(), (len(truth), 1)), threshold)
+    # Rounding leaves a constant's calibration error at 1e-16 instead of 0.
+    return {name: None if value is None else round(value, 12) for name, value in values.items()}
 
 
 def _take_notes(manifest: Manifest, truth: np.ndarray, unlabeled: int, metrics: dict) -> list[str]:

@@ -11,6 +11,7 @@ from loopline.components.data.schema import kind_of
 from loopline.components.evaluation.bootstrap import choose_rows, resample
 from loopline.components.evaluation.metrics import MAIN_METRIC, score
 from loopline.components.evaluation.weighted import weighted_statistic
+from loopline.components.report import show
 
 #: More categories of a column than this are put together.
 MOST_SLICES = 10
@@ -149,6 +150,6 @@ def _split_ranges(values: pa.Array) -> tuple[np.ndarray, list[str]]:
     edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
     codes = np.searchsorted(edges, numbers, side="left")
     codes[np.isnan(numbers)] = len(edges) + 1
-    first, last = f"up to {edges[0]:g}", f"above {edges[-1]:g}"
-    between = [f"above {low:g} to {high:g}" for low, high in itertools.pairwise(edges)]
+    first, last = f"up to {show(edges[0])}", f"above {show(edges[-1])}"
+    between = [f"above {show(low)} to {show(high)}" for low, high in itertools.pairwise(edges)]
     return codes, [first, *between, last, "missing"]
