@@ -134,10 +134,10 @@ def as_floats(values: pa.ChunkedArray | pa.Array, type_: type = np.float64) -> n
     target = pa.float32() if type_ is np.float32 else pa.float64()
     if pa.types.is_boolean(values.type):
         values = pc.cast(values, pa.uint8())
-    # Integers above 2**24 lose digits in single precision; that is the model's precision, so no error.
-    return pc.cast(values, target, safe=False).to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else (
-        pc.cast(values, target, safe=False).to_numpy()
-    )
+    if values.type != target:
+        # Integers above 2**24 lose digits in single precision; that is the model's precision, so no error.
+        values = pc.cast(values, target, safe=False)
+    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
 
 
 def save_profile(profile: dict, path: str | Path) -> None:

@@ -26,7 +26,8 @@ def open_parquet(path: str | Path) -> pq.ParquetFile:
         InputError: The file is missing or is not Parquet.
     """
     try:
-        return pq.ParquetFile(path)
+        # Reading ahead would hold the whole file in memory while batches are drawn from it.
+        return pq.ParquetFile(path, pre_buffer=False)
     except FileNotFoundError:
         raise InputError(f"There is no table at {path}: check the path, or run the step that writes it.") from None
     except pa.ArrowInvalid as error:
