@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from loopline.components.data.tables import open_parquet
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
 from loopline.components.evaluation.metrics import Metric, find_metric, resolve_direction, score
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
 from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.model.directory import Manifest, is_absent, read_manifest
-from loopline.components.model.predictor import load_predictor
+from loopline.components.model.predictor import Predictor, load_predictor
 
 log = logging.getLogger("loopline")
 
@@ -132,7 +133,7 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
     predictors = {"challenger": load_predictor(challenger)}
     if not first and not same:
         predictors["champion"] = load_predictor(champion)
-    columns = list(dict.fromkeys(name for one in predictors.values() for name in one.features.names))
+    columns = _needed_columns(predictors, test)
     labeled = read_labeled(test, new.target, columns)
     truth = read_truth(labeled.table, new)
     scores = {name: predict_rows(one, labeled.table) for name, one in predictors.items()}
@@ -182,6 +183,20 @@ def _check_same_question(new: Manifest, old: Manifest) -> None:
                 f"The challenger's {what} is {mine!r} and the champion's is {theirs!r}: "
                 "only models that answer the same question can be compared; register this one under another name."
             )
+
+
+def _needed_columns(predictors: dict[str, Predictor], test: str | Path) -> list[str]:
+    """List the features of all models, and say which model lacks one."""
+    with open_parquet(test) as file:
+        present = file.schema_arrow.names
+    for name, predictor in predictors.items():
+        missing = [feature for feature in predictor.features.names if feature not in present]
+        if missing:
+            raise InputError(
+                f"The {name} cannot score the test rows, which lack its feature {', '.join(map(repr, missing))}: "
+                "compare on a table with the features of both models."
+            )
+    return list(dict.fromkeys(feature for one in predictors.values() for feature in one.features.names))
 
 
 def _side(manifest: Manifest, metric: Metric, truth: np.ndarray, scores: np.ndarray) -> dict:

@@ -96,7 +96,7 @@ def draw_ranking(evaluation: Evaluation) -> Figure:
     figure, (left, right) = _panels(4.2)
     false, true, _ = thin_roc(truth, probability, 400)
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    left.fill_between(false, true, color=ACCENT, alpha=0.08, linewidth=0)
+    left.fill_between(false, true, false, color=ACCENT, alpha=0.08, linewidth=0)
     left.plot(false, true, color=ACCENT)
     left.annotate("chance", (0.62, 0.57), color=SOFT, fontsize=9)
     (tn, fp), (fn, tp) = evaluation.confusion
@@ -105,10 +105,10 @@ def draw_ranking(evaluation: Evaluation) -> Figure:
     recall, precision, _ = thin_precision_recall(truth, probability)
     share = truth.mean()
     right.axhline(share, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    above = share < 0.9
+    above = share < 0.12
     right.annotate(
-        f"base rate {share:.1%}", (1, share), xytext=(0, 4 if above else -4), textcoords="offset points", color=SOFT,
-        fontsize=9, ha="right", va="bottom" if above else "top",
+        f"base rate {share:.1%}", (0, share), xytext=(6, 4 if above else -4), textcoords="offset points", color=SOFT,
+        fontsize=9, va="bottom" if above else "top",
     )  # fmt: skip
     right.fill_between(recall, precision, share, color=ACCENT, alpha=0.08, linewidth=0)
     right.plot(recall, precision, color=ACCENT)
@@ -117,7 +117,7 @@ def draw_ranking(evaluation: Evaluation) -> Figure:
         right.plot(
             tp / (tp + fn), tp / (tp + fp), "o", color=SECOND, markersize=8, markeredgecolor="white", label=label
         )
-        right.legend(loc="lower left" if share > 0.25 else "upper right")
+        right.legend(loc="lower right" if share > 0.25 else "upper right")
     _square(right, "Precision and recall", "recall", "precision")
     return figure
 

@@ -59,8 +59,7 @@ def select(paths: Sequence[str | Path], metric: str = "", lower_is_better: str =
         The selection.
 
     Raises:
-        InputError: There is no model, they predict different things or were validated on different data, or one lacks
-            the score.
+        InputError: There is no model, they predict different things, or one lacks the score.
     """
     if not paths:
         raise InputError("There are no models to select from: give the sweep at least one set of parameters.")

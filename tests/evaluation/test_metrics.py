@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import auc, roc_auc_score
+
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import choose_rows, draw_counts, resample
 from loopline.components.evaluation.curves import operating_points, reliability, thin_roc
 from loopline.components.evaluation.metrics import METRICS, calibration_error, find_metric, resolve_direction, score
 from loopline.components.evaluation.weighted import weighted_statistic
-from sklearn.metrics import auc, roc_auc_score
 
 
 def sample(task: str, rows: int = 400, seed: int = 0):

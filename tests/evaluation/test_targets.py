@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pytest
+
 from loopline.components.errors import InputError
 from loopline.components.model.targets import class_positions, find_classes, infer_task, is_labeled
 
@@ -25,8 +26,8 @@ def test_task_follows_the_target(values, task):
 def test_labels_map_to_the_positions_of_their_classes(classes):
     column = pa.chunked_array([pa.array(classes[::-1]), pa.array(classes)])
     assert find_classes(column) == classes
-    count = len(classes)
-    assert class_positions(column, classes).tolist() == [*range(count)][::-1] + [*range(count)]
+    upward = list(range(len(classes)))
+    assert class_positions(column, classes).tolist() == [*reversed(upward), *upward]
     assert class_positions(column.dictionary_encode(), classes).tolist() == class_positions(column, classes).tolist()
 
 

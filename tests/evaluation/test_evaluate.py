@@ -1,0 +1,162 @@
+"""A model on test rows: figures, slices, importance, what is refused, and the page."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from evaluation_models import make_model, make_table
+from sklearn.metrics import log_loss, roc_auc_score
+
+from loopline.components.data.tables import read_table, write_table
+from loopline.components.errors import InputError
+from loopline.components.evaluation.evaluate import Settings, evaluate
+from loopline.components.evaluation.page import evaluation_report
+from loopline.components.evaluation.slices import MOST_SLICES, split_rows
+from loopline.components.model.predictor import load_predictor
+
+QUICK = Settings(bootstrap=50, importance_repeats=0)
+
+
+def relabel(bench, path, change, task="binary"):
+    """Write the test table of a task with its target changed by a function of the list of labels."""
+    table = read_table(bench.test(task))
+    column = pa.array(change(table.column("target").to_pylist()), table.schema.field("target").type)
+    write_table(path, table.set_column(table.schema.get_field_index("target"), "target", column))
+    return path
+
+
+def test_figures_are_those_of_scikit_learn_on_the_models_predictions(bench):
+    found = evaluate(bench.model(), bench.test(), QUICK)
+    table = read_table(bench.test())
+    truth = np.array(table.column("target").to_pylist()) == "ok"
+    probability = load_predictor(bench.model()).predict(table)[:, 1]
+    assert found.metrics["roc_auc"]["value"] == pytest.approx(roc_auc_score(truth, probability))
+    assert found.metrics["log_loss"]["value"] == pytest.approx(log_loss(truth, probability), rel=1e-5)
+    assert np.sum(found.confusion) == found.rows == 1500
+    for entry in found.metrics.values():
+        assert entry["low"] < entry["value"] < entry["high"]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_evaluation_beats_its_baseline_and_is_plain_json(bench, task, tmp_path):
+    found = evaluate(bench.model(task), bench.test(task), QUICK)
+    main = "rmse" if task == "regression" else "log_loss"
+    assert found.metrics[main]["high"] < found.baseline[main]
+    found.save(tmp_path / "evaluation.json")
+    saved = json.loads((tmp_path / "evaluation.json").read_text())
+    assert saved["metrics"][main]["value"] == found.metrics[main]["value"]
+    assert saved["rows"] == 1500
+    assert all(np.isfinite(value) for value in found.flat_metrics().values())
+
+
+def test_same_seed_same_figures(bench):
+    settings = Settings(slices=("carrier",), bootstrap=50)
+    first, second = (evaluate(bench.model(), bench.test(), settings).to_dict() for _ in range(2))
+    assert first == second
+
+
+def test_importance_finds_what_the_target_depends_on(bench):
+    found = evaluate(bench.model(), bench.test(), Settings(bootstrap=0, importance_repeats=3))
+    assert [one.feature for one in found.importance[:2]] == ["distance", "carrier"]
+    assert abs(found.importance[2].value) < 0.01 < found.importance[1].value
+    assert found.metrics["roc_auc"]["low"] is None
+
+
+def test_slices_partition_the_rows_and_mark_small_ones(bench, tmp_path):
+    rows = 130
+    path = tmp_path / "few.parquet"
+    write_table(path, make_table(rows, seed=3))
+    slices = evaluate(bench.model(), path, Settings(("carrier",), bootstrap=50, importance_repeats=0)).slices
+    assert sum(one.rows for one in slices) == rows
+    assert sum(one.share for one in slices) == pytest.approx(1)
+    assert {one.name for one in slices if one.small} >= {"UA", "DL"}
+    assert all(one.low <= one.value <= one.high for one in slices if one.low is not None)
+
+
+def test_many_categories_become_other_and_numbers_become_ranges():
+    codes, names = split_rows(pa.chunked_array([[f"c{min(i, 14):02d}" for i in range(100)] + [None]]))
+    assert len(names) == MOST_SLICES + 2
+    assert names[-2:] == ["other (5 values)", "missing"]
+    assert (codes == MOST_SLICES).sum() == 5
+    assert (codes == MOST_SLICES + 1).sum() == 1
+    codes, names = split_rows(pa.chunked_array([[*range(100), None]]))
+    assert len(names) == 5
+    assert np.bincount(codes).tolist() == [25, 25, 25, 25, 1]
+
+
+def test_rows_without_a_label_are_left_out_and_counted(bench, tmp_path):
+    path = relabel(bench, tmp_path / "t.parquet", lambda labels: [None] * 100 + labels[100:])
+    found = evaluate(bench.model(), path, QUICK)
+    assert (found.rows, found.unlabeled) == (1400, 100)
+    assert "100 rows without a label" in found.notes[0]
+
+
+def test_one_class_only_still_gives_the_other_metrics(bench, tmp_path):
+    path = relabel(bench, tmp_path / "t.parquet", lambda labels: ["ok"] * len(labels))
+    found = evaluate(bench.model(), path, Settings(("carrier",), bootstrap=50, importance_repeats=1))
+    assert found.metrics["roc_auc"] == {"value": None, "low": None, "high": None}
+    assert found.metrics["log_loss"]["low"] is not None
+    assert "roc_auc" not in found.flat_metrics()
+    assert any("No test row is of class late" in note for note in found.notes)
+    evaluation_report(found).write(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda labels: ["cancelled", *labels[1:]], "'cancelled', which is not among the classes 'late', 'ok'"),
+        (lambda labels: [None] * len(labels), "missing in all 1,500 test rows"),
+    ],
+)
+def test_labels_that_cannot_be_judged_are_refused(bench, tmp_path, change, message):
+    path = relabel(bench, tmp_path / "t.parquet", change)
+    with pytest.raises(InputError, match=message):
+        evaluate(bench.model(), path, QUICK)
+
+
+def test_tables_that_do_not_fit_are_refused(bench, tmp_path):
+    table = read_table(bench.test())
+    write_table(tmp_path / "empty.parquet", table.slice(0, 0))
+    write_table(tmp_path / "no-target.parquet", table.drop_columns(["target"]))
+    write_table(tmp_path / "no-feature.parquet", table.drop_columns(["distance"]))
+    for name, message in (("empty", "no rows"), ("no-target", "'target' is not in"), ("no-feature", "'distance' is")):
+        with pytest.raises(InputError, match=message):
+            evaluate(bench.model(), tmp_path / f"{name}.parquet", QUICK)
+    with pytest.raises(InputError, match="'airline' is not in the test table"):
+        evaluate(bench.model(), bench.test(), Settings(slices=("airline",)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"threshold": 0.0}, {"threshold": 1.5}, {"bootstrap": 3}, {"seed": -1}, {"importance_repeats": -1}]
+)
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        Settings(**settings)
+
+
+def test_integer_and_boolean_classes_are_judged_like_text(tmp_path):
+    table = make_table(600)
+    late = [label == "late" for label in table.column("target").to_pylist()]
+    figures = []
+    for name, labels in (("integers", pa.array([int(one) for one in late])), ("booleans", pa.array(late))):
+        relabeled = table.set_column(3, "target", labels)
+        write_table(tmp_path / f"{name}.parquet", relabeled)
+        model = make_model(tmp_path / name, relabeled, "binary")
+        figures.append(evaluate(model, tmp_path / f"{name}.parquet", QUICK).metrics)
+    assert figures[0] == figures[1]
+    assert figures[0]["roc_auc"]["value"] > 0.7
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_page_stands_alone_and_states_its_subject(bench, task, tmp_path):
+    found = evaluate(bench.model(task), bench.test(task), Settings(("carrier",), bootstrap=50, importance_repeats=1))
+    evaluation_report(found).write(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    outside = [link for link in re.findall(r'(?:src|href)="([^"]+)"', page) if not link.startswith(("#", "data:"))]
+    assert outside == []
+    assert "<script" not in page
+    for text in (found.manifest.digest, found.data_digest, "the tests want a pickle", "By carrier", "1,500"):
+        assert text in page
+    assert page.count("<svg") == (5 if task == "binary" else 3)
