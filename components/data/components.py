@@ -67,7 +67,7 @@ def validate_data(
         schema_out: The schema the rows were checked against, as JSON.
         report: What was checked, what broke and what each column looks like.
         target: The column to predict. When a schema is inferred, it must be there, vary and be complete.
-        task: classification, regression or auto (told from the target).
+        task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the schema by column, e.g. {"distance": {"minimum": 0, "nullable": false}}.
             Keys: kind, nullable, minimum, maximum, categories.
         on_error: fail (any broken rule stops the pipeline) or quarantine (rows that break a rule are set aside). A

@@ -1,57 +1,191 @@
-"""Check a table against a schema."""
+"""Check a table against a schema, or infer the schema from it, and set bad rows aside."""
 
+import dataclasses
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from loopline.components.data.schema import Column, Schema, kind_of
-from loopline.components.data.tables import read_table
+from loopline.components.data.infer import FEWEST_ROWS, infer_schema, tighten, training_problems
+from loopline.components.data.rules import Failure, arrow_schema, checked_batches, rule_count, table_failures
+from loopline.components.data.schema import Schema
+from loopline.components.data.summary import ColumnSummary, summarize
+from loopline.components.data.tables import open_parquet
+from loopline.components.data.validation_report import write_report
 from loopline.components.data.writing import describe_file, writing_table
-from loopline.components.report import Report
+from loopline.components.errors import InputError
+
+logger = logging.getLogger("loopline")
+
+TASKS = ("auto", "binary", "multiclass", "regression")
+MODES = ("fail", "quarantine")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What came of a validation."""
+    """What a validation wrote: the metadata (rows, digest) of both tables."""
 
     valid: dict
     quarantined: dict
 
 
+@dataclass(frozen=True)
+class Findings:
+    """Everything the report tells.
+
+    Attributes:
+        columns: What each column of the table looks like.
+        schema: What the table was checked against; None when it could not be.
+        inferred: Whether the schema was inferred from this very table.
+        failures: The broken rules.
+        rules: How many rules there are.
+        kept: Rows that keep every rule.
+        broken: Rows that break at least one.
+        extra: Columns of the table that the schema does not have.
+        on_error: ``fail`` or ``quarantine``.
+    """
+
+    columns: Sequence[ColumnSummary]
+    schema: Schema
+    inferred: bool
+    failures: Sequence[Failure]
+    rules: int
+    kept: int
+    broken: int
+    extra: Sequence[str]
+    on_error: str
+
+
 def validate(
-    data,
-    valid,
-    quarantined,
-    schema_out,
-    report,
-    schema_path="",
-    target="",
-    task="auto",
-    expectations="{}",
-    on_error="fail",
-    min_rows=0,
-    duplicates="",
+    data: str | Path,
+    valid: str | Path,
+    quarantined: str | Path,
+    schema_out: str | Path,
+    report: str | Path,
+    *,
+    schema_path: str | Path = "",
+    target: str = "",
+    task: str = "auto",
+    expectations: str = "{}",
+    on_error: str = "fail",
+    min_rows: int = 0,
+    duplicates: str = "",
 ) -> Outcome:
-    """Thin first version."""
-    table = read_table(data)
-    columns = []
-    for name in table.column_names:
-        values = table[name]
-        kind = kind_of(values.type)
-        extra = {}
-        if kind in ("integer", "number"):
-            low, high = pc.min_max(values).as_py().values()
-            extra = {"minimum": low, "maximum": high}
-        elif kind == "category":
-            found = pc.unique(values.drop_null()).to_pylist()
-            extra = {"categories": tuple(sorted(found)) if len(found) <= 1000 else None}
-        columns.append(Column(name, kind, nullable=values.null_count > 0, **extra))
-    schema = Schema.load(schema_path) if schema_path else Schema(tuple(columns), target=target)
+    """Check a table and write the rows that pass, the rows that do not, the schema and a report.
+
+    Args:
+        data: The Parquet file to check.
+        valid: Where to write the rows that keep every rule, with the schema's columns in its order.
+        quarantined: Where to write the others.
+        schema_out: Where to write the schema the table was checked against.
+        report: Where to write the HTML report; written before a failure is raised.
+        schema_path: A schema to check against; inferred from the table when empty.
+        target: The column to predict; what the schema says when empty.
+        task: ``binary``, ``multiclass``, ``regression`` or ``auto``; only looked at when the schema is inferred.
+        expectations: JSON that replaces parts of the schema by column.
+        on_error: ``fail`` or ``quarantine``.
+        min_rows: The fewest rows; 0 for the schema's own limit.
+        duplicates: ``allow``, ``forbid`` or empty for what the schema says.
+
+    Returns:
+        Rows and digest of both tables.
+
+    Raises:
+        InputError: A parameter is wrong, or a rule is broken that cannot be answered by setting rows aside.
+    """
+    _check_parameters(task, on_error, min_rows, duplicates)
+    given = Schema.load(schema_path) if schema_path else None
+    columns = summarize(data)
+    schema = _plan(given, columns, target, expectations, min_rows, duplicates)
+    fewest = schema.min_rows if given or min_rows else FEWEST_ROWS
+    failures = table_failures(data, columns, schema, fewest)
+    if not given:
+        failures += [
+            Failure("", "training", "fit to train on", message=message)
+            for message in training_problems(data, columns, schema.target, task)
+        ]
+    if failures:
+        extra = [column.name for column in columns if column.name not in schema]
+        rows = columns[0].rows if columns else 0
+        write_report(Findings(columns, schema, not given, failures, rule_count(schema), 0, rows, extra, "fail"), report)
+        raise _failed(failures, report)
+    return _check_rows(data, (valid, quarantined), schema_out, report, columns, schema, not given, on_error)
+
+
+def _plan(
+    given: Schema | None,
+    columns: Sequence[ColumnSummary],
+    target: str,
+    expectations: str,
+    min_rows: int,
+    duplicates: str,
+) -> Schema:
+    schema = tighten(given or infer_schema(columns, target), expectations)
+    if target and target not in schema:
+        raise InputError(
+            f"The target {target!r} is not in the schema: use one of {', '.join(map(repr, schema.names))}."
+        )
+    return dataclasses.replace(
+        schema,
+        target=target or schema.target,
+        min_rows=min_rows or schema.min_rows,
+        allow_duplicates=schema.allow_duplicates if not duplicates else duplicates == "allow",
+    )
+
+
+def _check_rows(
+    data: str | Path,
+    paths: tuple[str | Path, str | Path],
+    schema_out: str | Path,
+    report: str | Path,
+    columns: Sequence[ColumnSummary],
+    schema: Schema,
+    inferred: bool,
+    on_error: str,
+) -> Outcome:
+    with open_parquet(data) as file:
+        arrow = arrow_schema(file.schema_arrow, schema)
+    found: dict[tuple[str, str], Failure] = {}
+    with writing_table(paths[0], arrow) as valid, writing_table(paths[1], arrow) as quarantined:
+        broken = 0
+        for batch, good in checked_batches(data, schema, found):
+            broken += len(good) - int(good.sum())
+            valid.write(batch.filter(pa.array(good)))
+            if on_error == "quarantine":
+                quarantined.write(batch.filter(pa.array(~good)))
+        failures = sorted(found.values(), key=lambda failure: -failure.rows)
+        extra = [column.name for column in columns if column.name not in schema]
+        rules = rule_count(schema)
+        write_report(Findings(columns, schema, inferred, failures, rules, valid.rows, broken, extra, on_error), report)
+        if failures and on_error == "fail":
+            raise _failed(failures, report)
+        if not valid.rows:
+            raise InputError(f"Every row breaks a rule, so none is left: see the report at {report}.")
     schema.save(schema_out)
-    page = Report("Data validation")
-    page.write(report)
-    with writing_table(valid, table.schema) as sink:
-        sink.write(table)
-    with writing_table(quarantined, table.schema):
-        pass
-    return Outcome(describe_file(valid, table.num_rows), describe_file(quarantined, 0))
+    if extra:
+        logger.info("columns left out because the schema does not have them: %s", ", ".join(extra))
+    why = f" ({', '.join(failure.label for failure in failures[:4])})" if failures else ""
+    logger.info("%s rows kept, %s quarantined%s", f"{valid.rows:,}", f"{broken:,}", why)
+    return Outcome(describe_file(paths[0], valid.rows), describe_file(paths[1], quarantined.rows))
+
+
+def _failed(failures: Sequence[Failure], report: str | Path) -> InputError:
+    for failure in failures[1:10]:
+        logger.info("also: %s", failure.sentence())
+    first = failures[0].sentence().rstrip(".")
+    if len(failures) == 1:
+        return InputError(f"{first[0].upper()}{first[1:]}; the report is at {report}.")
+    return InputError(f"{len(failures)} rules are broken, first: {first}; the report is at {report}.")
+
+
+def _check_parameters(task: str, on_error: str, min_rows: int, duplicates: str) -> None:
+    if task not in TASKS:
+        raise InputError(f"task {task!r} is unknown: use one of {', '.join(TASKS)}.")
+    if on_error not in MODES:
+        raise InputError(f"on_error {on_error!r} is unknown: use one of {', '.join(MODES)}.")
+    if min_rows < 0:
+        raise InputError(f"min_rows {min_rows} is negative: give 0 for the default, or a number of rows.")
+    if duplicates not in ("", "allow", "forbid"):
+        raise InputError(f"duplicates {duplicates!r} is unknown: use allow, forbid or leave it empty.")

@@ -1,0 +1,270 @@
+"""Check a table against a schema with pandera, a batch at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopline.components.data.csv_types import ARROW_TYPES
+from loopline.components.data.schema import Column, Schema, kind_of
+from loopline.components.data.summary import ColumnSummary
+from loopline.components.data.tables import read_batches
+
+#: Values shown for a broken rule.
+EXAMPLES = 3
+
+
+@dataclass
+class Failure:
+    """A rule that some rows break, or, with ``message``, that the table as a whole breaks.
+
+    Attributes:
+        column: The column; empty for a rule about rows or the table.
+        rule: The rule's name: ``missing``, ``finite``, ``minimum``, ``maximum``, ``categories``, ``duplicates``, or for
+            the table ``column``, ``type``, ``rows`` and ``training``.
+        words: What the rule asks for.
+        rows: How many rows break it.
+        examples: Some of the values, with the row each was first seen in (from 1).
+        message: One sentence, when the whole table fails.
+    """
+
+    column: str
+    rule: str
+    words: str = ""
+    rows: int = 0
+    examples: list[str] = field(default_factory=list)
+    message: str = ""
+
+    def sentence(self) -> str:
+        """Say what is wrong in one clause."""
+        if self.message:
+            return self.message
+        where = f"column {self.column!r}" if self.column else "the table"
+        seen = f" (e.g. {self.examples[0]})" if self.examples else ""
+        return f"{where} must be {self.words}, and {self.rows:,} row(s) are not{seen}"
+
+    @property
+    def label(self) -> str:
+        """The column and the rule's name."""
+        return f"{self.column} {self.rule}".strip()
+
+
+def table_failures(path: str | Path, columns: Sequence[ColumnSummary], schema: Schema, min_rows: int) -> list[Failure]:
+    """Check what concerns the table as a whole: its columns, their types and the number of rows.
+
+    Args:
+        path: The Parquet file.
+        columns: The summary of each of its columns.
+        schema: What is expected.
+        min_rows: The fewest rows.
+
+    Returns:
+        The failures, each with a message.
+    """
+    found = {column.name: column for column in columns}
+    failures = []
+    for column in schema.columns:
+        if column.name not in found:
+            message = f"column {column.name!r} is missing: the table has {', '.join(map(repr, found))}"
+            failures.append(Failure(column.name, "column", "there", message=message))
+        elif not _fits(path, found[column.name], column):
+            message = f"column {column.name!r} holds {found[column.name].kind} where {column.kind} is expected"
+            failures.append(Failure(column.name, "type", f"of type {column.kind}", message=message))
+    rows = columns[0].rows if columns else 0
+    if rows < min_rows:
+        message = f"the table has {rows:,} row(s) where at least {min_rows:,} are expected"
+        failures.append(Failure("", "rows", f"at least {min_rows:,} rows", message=message))
+    return failures
+
+
+def _fits(path: str | Path, found: ColumnSummary, column: Column) -> bool:
+    if found.kind == column.kind or found.missing == found.rows:
+        return True
+    if (found.kind, column.kind) == ("integer", "number"):
+        return True
+    if (found.kind, column.kind) != ("number", "integer") or found.infinite:
+        return False
+    # A missing value turns integers into floats in many tools; whole floats are integers still.
+    batches = (batch.column(0) for batch in read_batches(path, [column.name]))
+    return all(pc.all(pc.equal(pc.floor(values), values)).as_py() is not False for values in batches)
+
+
+def checked_batches(
+    path: str | Path, schema: Schema, failures: dict[tuple[str, str], Failure]
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Check a table row by row.
+
+    Args:
+        path: A Parquet file without table failures.
+        schema: What is expected.
+        failures: Filled with the rules that rows break, by column and rule.
+
+    Yields:
+        Each batch, with the schema's columns and types, and which of its rows keep every rule (shape (rows,)).
+    """
+    rules = _pandera_schema(schema)
+    repeated = None if schema.allow_duplicates else _repeated_rows(path, schema.names)
+    start = 0
+    for batch in read_batches(path, schema.names):
+        batch = _cast(batch, schema)
+        good = np.ones(batch.num_rows, bool)
+        broken = _broken(rules, batch)
+        if repeated is not None:
+            rows = np.flatnonzero(repeated[start : start + batch.num_rows])
+            broken[("", "duplicates")] = (rows, [None] * rows.size)
+        for (column, rule), (rows, values) in broken.items():
+            if not len(rows):
+                continue
+            words = rule_words(schema[column], rule) if column else "different from every row before it"
+            failure = failures.setdefault((column, rule), Failure(column, rule, words))
+            failure.rows += len(rows)
+            _add_examples(failure, rows + start, values)
+            good[rows] = False
+        start += batch.num_rows
+        yield batch, good
+
+
+def rule_count(schema: Schema) -> int:
+    """Return how many rules a schema has for rows."""
+    return sum(len(_checks(column)) + (not column.nullable) for column in schema.columns) + (
+        not schema.allow_duplicates
+    )
+
+
+def rule_words(column: Column, rule: str) -> str:
+    """Say what a rule asks of the values of a column.
+
+    Args:
+        column: The column.
+        rule: The rule's name.
+
+    Returns:
+        What completes "must be ...".
+    """
+    if rule == "categories":
+        known = ", ".join(column.categories[:4]) + (", ..." if len(column.categories) > 4 else "")
+        return f"one of {len(column.categories):,} known values ({known})"
+    if rule in ("minimum", "maximum"):
+        return f"at least {_exact(column.minimum)}" if rule == "minimum" else f"at most {_exact(column.maximum)}"
+    return {"finite": "finite", "missing": "there"}[rule]
+
+
+def _exact(value: float) -> str:
+    """Return a number with every digit: a limit that is rounded would contradict the examples beside it."""
+    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _checks(column: Column) -> list[pandera.Check]:
+    """Return the checks of a column's values; each reports its rule's name."""
+    checks = []
+    if column.kind == "number":
+        checks.append(pandera.Check(np.isfinite, error="finite"))
+    if column.minimum is not None:
+        checks.append(pandera.Check.ge(column.minimum, error="minimum"))
+    if column.maximum is not None:
+        checks.append(pandera.Check.le(column.maximum, error="maximum"))
+    if column.categories is not None:
+        checks.append(pandera.Check.isin(list(column.categories), error="categories"))
+    return checks
+
+
+def _pandera_schema(schema: Schema) -> pandera.DataFrameSchema:
+    columns = {}
+    for column in schema.columns:
+        checks = _checks(column)
+        if checks or not column.nullable:
+            columns[column.name] = pandera.Column(None, checks, nullable=column.nullable)
+    return pandera.DataFrameSchema(columns)
+
+
+def _broken(rules: pandera.DataFrameSchema, batch: pa.RecordBatch) -> dict[tuple[str, str], tuple[np.ndarray, list]]:
+    """Return rows and values that break a rule, by column and rule."""
+    if not rules.columns:
+        return {}
+    frame = batch.select(list(rules.columns)).to_pandas()
+    try:
+        rules.validate(frame, lazy=True)
+        return {}
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases
+    broken = {}
+    for (column, check), group in cases.groupby(["column", "check"], sort=False):
+        rule = "missing" if check == "not_nullable" else check
+        # pandera lists them by value.
+        group = group.sort_values("index")
+        broken[(column, rule)] = (group["index"].to_numpy(dtype=np.int64), group["failure_case"].tolist())
+    return broken
+
+
+def _add_examples(failure: Failure, rows: np.ndarray, values: Sequence) -> None:
+    """Note some of the values with their rows, each value once."""
+    seen = {example.partition(" in row ")[0] for example in failure.examples}
+    for row, value in zip(rows[:1000], values, strict=False):
+        if len(failure.examples) >= EXAMPLES:
+            return
+        if value is None or pd.isna(value):
+            failure.examples.append(f"row {row + 1:,}")
+            continue
+        text = value if isinstance(value, str) else _exact(value) if np.isfinite(value) else str(value)
+        text = repr(text) if isinstance(value, str) and text != text.strip() else text
+        text = text if len(text) <= 60 else text[:57] + "..."
+        if text not in seen:
+            seen.add(text)
+            failure.examples.append(f"{text} in row {row + 1:,}")
+
+
+def _cast(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
+    """Give the columns their kinds: integers may stand for numbers, whole numbers for integers, nulls for anything."""
+    arrays = []
+    for column, values in zip(schema.columns, batch.columns, strict=True):
+        if kind_of(values.type) != column.kind:
+            if pa.types.is_floating(values.type):
+                values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+            values = values.cast(ARROW_TYPES[column.kind])
+        arrays.append(values)
+    return pa.record_batch(arrays, names=schema.names)
+
+
+def arrow_schema(found: pa.Schema, schema: Schema) -> pa.Schema:
+    """Return the Arrow schema of the checked table.
+
+    Args:
+        found: The Arrow schema of the table as it came.
+        schema: What it was checked against.
+
+    Returns:
+        The schema's columns in its order, with the types they came with where those are of the right kind.
+    """
+    types = {}
+    for column in schema.columns:
+        type_ = found.field(column.name).type
+        types[column.name] = type_ if kind_of(type_) == column.kind else ARROW_TYPES[column.kind]
+    return pa.schema(list(types.items()))
+
+
+def _repeated_rows(path: str | Path, names: Sequence[str]) -> np.ndarray:
+    """Tell which rows occurred before, by a 64-bit hash of each: 8 bytes a row, and no batch but one in memory."""
+    hashes = [_hashes(batch) for batch in read_batches(path, names)]
+    return pd.Series(np.concatenate(hashes) if hashes else np.array([], np.uint64)).duplicated().to_numpy()
+
+
+def _hashes(batch: pa.RecordBatch) -> np.ndarray:
+    """Hash rows so that equal rows of different batches hash alike.
+
+    Pandas holds integers as floats in a batch that has a gap and not in others, and hashes them differently; so gaps
+    stand in columns of their own.
+    """
+    columns = {}
+    for number, values in enumerate(batch.columns):
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        if pa.types.is_integer(values.type):
+            columns[f"gap {number}"] = values.is_null().to_numpy(zero_copy_only=False)
+            values = values.fill_null(0)
+        columns[f"value {number}"] = values.to_pandas()
+    return pd.util.hash_pandas_object(pd.DataFrame(columns), index=False).to_numpy()

@@ -1,0 +1,119 @@
+"""What each column of a table looks like, gathered in one pass over its batches."""
+
+import datetime
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopline.components.data.schema import kind_of
+from loopline.components.data.tables import BATCH_ROWS, open_parquet
+from loopline.components.errors import InputError
+
+#: Text with more distinct values than this is open: no list of categories is kept.
+MOST_CATEGORIES = 1000
+
+
+@dataclass
+class ColumnSummary:
+    """One column.
+
+    Attributes:
+        name: The column's name.
+        kind: One of ``schema.KINDS``.
+        rows: Rows of the table.
+        missing: Values that are null or NaN.
+        infinite: Infinite values.
+        minimum: The smallest finite value (numbers) or the earliest instant (timestamps); None without values.
+        maximum: The largest, alike.
+        total: Sum of the finite values (numbers).
+        counts: How often each value occurs (text and booleans); None when there are more than ``MOST_CATEGORIES``.
+    """
+
+    name: str
+    kind: str
+    rows: int = 0
+    missing: int = 0
+    infinite: int = 0
+    minimum: int | float | datetime.datetime | None = None
+    maximum: int | float | datetime.datetime | None = None
+    total: float = 0.0
+    counts: Counter | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the finite values of a column of numbers; None for other kinds or without values."""
+        present = self.rows - self.missing - self.infinite
+        return self.total / present if present and self.kind in ("integer", "number") else None
+
+    def add(self, values: pa.Array) -> None:
+        """Count in more values.
+
+        Args:
+            values: Part of the column.
+        """
+        rows = len(values)
+        values = values.drop_null()
+        if self.kind == "number":
+            values = _as_doubles(values)
+            values = values.filter(pc.invert(pc.is_nan(values)))
+        self.rows += rows
+        self.missing += rows - len(values)
+        if self.kind in ("category", "boolean"):
+            self._count(values)
+            return
+        if self.kind == "number":
+            finite = values.filter(pc.is_finite(values))
+            self.infinite += len(values) - len(finite)
+            values = finite
+        if not len(values):
+            return
+        low, high = pc.min_max(values).as_py().values()
+        self.minimum = low if self.minimum is None else min(self.minimum, low)
+        self.maximum = high if self.maximum is None else max(self.maximum, high)
+        if self.kind != "timestamp":
+            self.total += pc.sum(_as_doubles(values)).as_py()
+
+    def _count(self, values: pa.Array) -> None:
+        if self.counts is None:
+            return
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        for entry in pc.value_counts(values):
+            self.counts[entry["values"].as_py()] += entry["counts"].as_py()
+        if len(self.counts) > MOST_CATEGORIES:
+            self.counts = None
+
+
+def summarize(path: str | Path) -> list[ColumnSummary]:
+    """Look at every column of a table.
+
+    Args:
+        path: A Parquet file of any size.
+
+    Returns:
+        A summary a column, in the table's order.
+
+    Raises:
+        InputError: A column holds lists, structs or bytes, or two columns have one name.
+    """
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        if twice:
+            raise InputError(f"The table has more than one column named {twice[0]!r}: rename one of them.")
+        found = []
+        for field in schema:
+            kind = kind_of(field.type)
+            counts = Counter() if kind in ("category", "boolean") else None
+            found.append(ColumnSummary(field.name, kind, counts=counts))
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            for column, values in zip(found, batch.columns, strict=True):
+                column.add(values)
+    return found
+
+
+def _as_doubles(values: pa.Array) -> pa.Array:
+    return values if pa.types.is_float64(values.type) else values.cast(pa.float64(), safe=False)
