@@ -29,12 +29,14 @@ class Run:
         outputs: The pipeline's outputs by name: parameters as values, artifacts as KFP artifacts with ``path``.
         reports: The HTML reports, in the order they were written.
         seconds: Wall time by step name; a step that ran several times is numbered.
+        total_seconds: Wall time of the whole run.
     """
 
     folder: Path
     outputs: dict = field(default_factory=dict)
     reports: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    total_seconds: float = 0.0
 
 
 def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | None = None) -> Run:
@@ -67,8 +69,10 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
         _environment(LOOPLINE_HOME=str(home())),
     ):
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.folder), raise_on_error=True)
+        started = time.monotonic()
         try:
             run.outputs = dict(task(**values).outputs)
+            run.total_seconds = time.monotonic() - started
         except StepFailed:
             raise
         except RuntimeError as error:
