@@ -123,7 +123,7 @@ class OperatingPoint:
 
 
 def operating_points(truth: np.ndarray, probability: np.ndarray, threshold: float) -> list[OperatingPoint]:
-    """List thresholds worth a look: the chosen one, the one of the best F1, and those that call a given share.
+    """List thresholds worth a look: the chosen one, the highest score, the best F1, and those that call a given share.
 
     Args:
         truth: 0 or 1, shape (rows,).
@@ -131,7 +131,7 @@ def operating_points(truth: np.ndarray, probability: np.ndarray, threshold: floa
         threshold: The chosen one.
 
     Returns:
-        The points by descending threshold; ties in probability may make a point call more than its share.
+        The points by descending threshold; a share that ties in the probabilities make unreachable is left out.
     """
     order = np.argsort(-probability, kind="stable")
     ranked = probability[order]
@@ -139,7 +139,10 @@ def operating_points(truth: np.ndarray, probability: np.ndarray, threshold: floa
     hits, called = np.cumsum(truth[order])[ends], ends + 1
     positives = int(truth.sum())
     f1 = 2 * hits / (called + positives)
-    wanted = {f"calls {share:.0%} of the rows": ranked[max(round(share * len(ranked)) - 1, 0)] for share in SHARES}
+    # Rows of one score are called together, so a share that ties make unreachable is no choice anybody has.
+    reachable = [share for share in SHARES if _called_at(ends, round(share * len(ranked))) <= 1.1 * share * len(ranked)]
+    wanted = {f"calls {share:.0%} of the rows": ranked[max(round(share * len(ranked)) - 1, 0)] for share in reachable}
+    wanted["highest score"] = ranked[0]
     if positives:
         wanted["highest F1"] = ranked[ends[int(np.argmax(f1))]]
     wanted["chosen"] = threshold
@@ -158,3 +161,8 @@ def operating_points(truth: np.ndarray, probability: np.ndarray, threshold: floa
             )
         )
     return sorted(points, key=lambda one: -one.threshold)
+
+
+def _called_at(ends: np.ndarray, rows: int) -> int:
+    """Return how many rows are called when at least so many are to be."""
+    return int(ends[np.searchsorted(ends, max(rows, 1) - 1)]) + 1

@@ -75,7 +75,7 @@ def score_slices(
         seed: Of the random numbers.
 
     Returns:
-        The slices: categories by size with the rare ones together at the end, ranges in ascending order.
+        The slices: text by size with the rare values together at the end, numbers and months in ascending order.
     """
     codes, names = split_rows(values)
     slices = []
@@ -130,13 +130,15 @@ def split_rows(values: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     if kind in ("integer", "number") and pc.count_distinct(values).as_py() > MOST_SLICES:
         return _split_ranges(values.cast(pa.float64(), safe=False))
     if kind == "timestamp":
-        values = pc.strftime(values, format="%Y-%m")
-    return _split_categories(values)
+        return _split_categories(pc.strftime(values, format="%Y-%m"), ordered=True)
+    return _split_categories(values, ordered=kind != "category")
 
 
-def _split_categories(values: pa.Array) -> tuple[np.ndarray, list[str]]:
+def _split_categories(values: pa.Array, ordered: bool) -> tuple[np.ndarray, list[str]]:
     counts = sorted(pc.value_counts(values.drop_null()).to_pylist(), key=lambda one: (-one["counts"], one["values"]))
     kept = [one["values"] for one in counts[:MOST_SLICES]]
+    if ordered:
+        kept.sort()
     rest = len(counts) - len(kept)
     positions = pc.index_in(values, pa.array(kept, values.type))
     codes = np.asarray(pc.fill_null(positions, len(kept)), np.int64)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +85,9 @@ def test_many_categories_become_other_and_numbers_become_ranges():
     codes, names = split_rows(pa.chunked_array([[*range(100), None]]))
     assert len(names) == 5
     assert np.bincount(codes).tolist() == [25, 25, 25, 25, 1]
+    assert split_rows(pa.chunked_array([[3, 1, 1, 2, 2, 2]]))[1][:3] == ["1", "2", "3"]
+    months = pa.chunked_array([pa.array([datetime(2026, 3, 1), datetime(2026, 2, 1), datetime(2026, 3, 9)])])
+    assert split_rows(months)[1][:2] == ["2026-02", "2026-03"]
 
 
 def test_rows_without_a_label_are_left_out_and_counted(bench, tmp_path):

@@ -118,6 +118,15 @@ def test_operating_points_count_what_a_threshold_calls():
     assert operating_points(truth, probability, 0.99)[0].precision is None
 
 
+def test_operating_points_leave_out_shares_that_ties_make_unreachable():
+    truth = np.tile([0, 1], 50)
+    probability = np.append(np.ones(25), np.linspace(0.9, 0, 75))
+    points = {one.why: one for one in operating_points(truth, probability, 0.5)}
+    assert points["highest score"].called == 0.25
+    assert {why for why in points if why.startswith("calls")} == {"calls 30% of the rows", "calls 50% of the rows"}
+    assert points["calls 30% of the rows"].called == pytest.approx(0.3)
+
+
 def test_reliability_bins_hold_every_row():
     truth, scores = sample("binary")
     bins = reliability(truth, scores[:, 1])
