@@ -1,0 +1,149 @@
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from loopline.components.data import split
+from loopline.components.data.split import split_table
+from loopline.components.data.tables import write_table
+from loopline.components.errors import InputError
+
+ROWS = 3000
+
+
+@pytest.fixture
+def table(tmp_path):
+    generator = np.random.default_rng(0)
+    minutes = generator.integers(0, 300, ROWS)
+    when = np.datetime64("2024-05-01T00:00:00") + minutes.astype("timedelta64[m]").astype("timedelta64[s]")
+    data = pa.table(
+        {
+            "id": range(ROWS),
+            "label": generator.choice(["a", "b", "rare"], ROWS, p=[0.7, 0.29, 0.01]),
+            "group": generator.integers(0, 200, ROWS),
+            "when": pa.array(when.astype("datetime64[us]")),
+        }
+    )
+    write_table(tmp_path / "data", data)
+    return data
+
+
+@pytest.fixture
+def parts(table, tmp_path):
+    def run(**options) -> list[pa.Table]:
+        paths = [tmp_path / name for name in ("train", "validation", "test")]
+        metadata = split_table(tmp_path / "data", *paths, **options)
+        tables = [pq.read_table(path) for path in paths]
+        assert [entry["rows"] for entry in metadata] == [len(part) for part in tables]
+        return tables
+
+    return run
+
+
+def _ids(part: pa.Table) -> list[int]:
+    return part["id"].to_pylist()
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"method": "stratified", "column": "label"}, {"method": "group", "column": "group"},
+    {"method": "time", "column": "when"},
+])  # fmt: skip
+def test_every_row_is_on_one_side_and_a_seed_repeats(parts, table, options):
+    first = parts(**options, seed=3)
+    assert sorted(row for part in first for row in _ids(part)) == list(range(ROWS))
+    assert all(_ids(part) == sorted(_ids(part)) for part in first)
+    assert all(part.schema == table.schema for part in first)
+    assert [_ids(part) for part in parts(**options, seed=3)] == [_ids(part) for part in first]
+    if options.get("method") != "time":
+        assert [_ids(part) for part in parts(**options, seed=4)] != [_ids(part) for part in first]
+
+
+def test_random_shares_are_exact(parts):
+    assert [len(part) for part in parts(test_size=0.25, validation_size=0.15)] == [1800, 450, 750]
+
+
+def test_without_validation_its_table_is_empty(parts, table):
+    train, validation, test = parts(validation_size=0)
+    assert (len(train), len(validation), len(test)) == (2400, 0, 600)
+    assert validation.schema == table.schema
+
+
+def test_stratified_shares_hold_in_every_class(parts, table):
+    whole = Counter(table["label"].to_pylist())
+    train, validation, test = (
+        Counter(part["label"].to_pylist()) for part in parts(method="stratified", column="label")
+    )
+    for label, count in whole.items():
+        assert test[label] == round(0.2 * count)
+        assert validation[label] == round(0.1 * count)
+        assert train[label] == count - test[label] - validation[label]
+
+
+def test_a_group_is_on_one_side_whatever_the_table(parts, table):
+    sides = [set(part["group"].to_pylist()) for part in parts(method="group", column="group")]
+    assert all(sides)
+    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    # Half of the rows, as integers of another width and in another order: the groups stay where they were.
+    half = table["group"].cast(pa.int32()).take(pa.array(range(ROWS - 1, ROWS // 2, -1)))
+    again = split.assign_groups(half, 0.2, 0.1, 0)
+    for group, side in zip(half.to_pylist(), again, strict=True):
+        assert group in sides[side]
+
+
+def test_time_is_in_order_and_ties_stay_together(parts):
+    # Ten rows share each minute, so a cut by row number alone would part some.
+    train, validation, test = (part["when"].to_pylist() for part in parts(method="time", column="when"))
+    assert max(train) < min(validation)
+    assert max(validation) < min(test)
+    assert abs(len(test) - 600) < 30
+    assert abs(len(validation) - 300) < 30
+
+
+@pytest.mark.parametrize("start", ["2024-05-01T04:00:00", "2024-05-01T06:00:00+02:00"])
+def test_test_start_is_the_first_instant_of_the_test(parts, table, start):
+    train, validation, test = parts(method="time", column="when", test_start=start)
+    late = [row["id"] for row in table.to_pylist() if row["when"].hour >= 4]
+    assert _ids(test) == late
+    assert len(train) > len(validation) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "sorted"}, "'sorted' is unknown"),
+        ({"method": "time"}, "needs a column"),
+        ({"method": "time", "column": "label"}, "type string"),
+        ({"method": "group", "column": "nobody"}, "'nobody'"),
+        ({"test_size": 0}, "test_size 0 "),
+        ({"test_size": 1.5}, "test_size 1.5"),
+        ({"validation_size": -0.1}, "validation_size -0.1"),
+        ({"test_size": 0.6, "validation_size": 0.4}, "no row to train on"),
+        ({"test_size": 0.0001}, "test side would be empty"),
+        ({"method": "time", "column": "when", "test_start": "2031-01-01"}, "test side would be empty"),
+        ({"method": "time", "column": "when", "test_start": "2001-01-01"}, "train side would be empty"),
+        ({"method": "time", "column": "when", "test_start": "May"}, "ISO 8601"),
+        ({"test_start": "2024-05-01"}, "goes with method 'time'"),
+        ({"method": "stratified", "column": "id"}, "1 row"),
+    ],
+)
+def test_refusals_leave_nothing(table, tmp_path, options, words):
+    paths = [tmp_path / name for name in ("train", "validation", "test")]
+    with pytest.raises(InputError, match=words):
+        split_table(tmp_path / "data", *paths, **options)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["data"]
+
+
+def test_null_timestamps_are_counted(table, tmp_path):
+    when = table["when"].to_pylist()
+    when[5] = when[9] = None
+    write_table(tmp_path / "data", table.set_column(3, "when", pa.array(when)))
+    with pytest.raises(InputError, match="2 null"):
+        split_table(tmp_path / "data", *(tmp_path / name for name in "abc"), method="time", column="when")
+
+
+def test_a_class_of_three_rows_is_on_every_side(tmp_path):
+    labels = pa.chunked_array([["a"] * 50 + ["b"] * 3])
+    sides = split.assign_stratified(labels, 0.2, 0.1, 0)
+    assert sorted(sides[50:]) == [0, 1, 2]
