@@ -1,7 +1,8 @@
 """The profile of a table: what each column looked like, small enough to travel and mergeable.
 
-A numeric column is counted into bins at its quantiles, so that a distribution can later be compared with it to about one
-part in a thousand without a single row at hand. Profiles with the same bins add up: partitions can be profiled apart.
+A numeric column is counted into bins at its quantiles, so that a distribution can later be compared with it to about
+one part in a thousand without a single row at hand. Profiles with the same bins add up: partitions can be profiled
+apart.
 """
 
 import json
@@ -30,8 +31,8 @@ def profile_table(table: pa.Table, schema: Schema, like: dict | None = None) -> 
 
     Returns:
         ``rows`` and ``columns``: for each column its ``kind`` and ``missing`` (count), and for numbers ``mean``, ``sd``
-        (population), ``minimum``, ``maximum`` (None when all are missing), ``edges`` (interior bin edges, ascending) and
-        ``counts`` (one more than edges; bin i holds edges[i-1] <= x < edges[i]), for text ``counts`` by value.
+        (population), ``minimum``, ``maximum`` (None when all are missing), ``edges`` (interior bin edges, ascending)
+        and ``counts`` (one more than edges; bin i holds edges[i-1] <= x < edges[i]), for text ``counts`` by value.
     """
     columns = {}
     for column in schema.columns:

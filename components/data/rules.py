@@ -44,9 +44,12 @@ class Failure:
         """Say what is wrong in one clause."""
         if self.message:
             return self.message
-        where = f"column {self.column!r}" if self.column else "the table"
         seen = f" (e.g. {self.examples[0]})" if self.examples else ""
-        return f"{where} must be {self.words}, and {self.rows:,} row(s) are not{seen}"
+        if self.rule == "duplicates":
+            return f"{self.rows:,} row(s) repeat an earlier one{seen}"
+        if self.rule == "missing":
+            return f"column {self.column!r} has no value in {self.rows:,} row(s){seen}"
+        return f"column {self.column!r} must be {self.words}, and is not in {self.rows:,} row(s){seen}"
 
     @property
     def label(self) -> str:
@@ -148,7 +151,7 @@ def rule_words(column: Column, rule: str) -> str:
     """
     if rule == "categories":
         known = ", ".join(column.categories[:4]) + (", ..." if len(column.categories) > 4 else "")
-        return f"one of {len(column.categories):,} known values ({known})"
+        return f"one of {len(column.categories):,} known values ({known})" if len(column.categories) > 1 else known
     if rule in ("minimum", "maximum"):
         return f"at least {_exact(column.minimum)}" if rule == "minimum" else f"at most {_exact(column.maximum)}"
     return {"finite": "finite", "missing": "there"}[rule]

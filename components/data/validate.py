@@ -13,7 +13,7 @@ from loopline.components.data.rules import Failure, arrow_schema, checked_batche
 from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary, summarize
 from loopline.components.data.tables import open_parquet
-from loopline.components.data.validation_report import write_report
+from loopline.components.data.validation_report import Findings, write_report
 from loopline.components.data.writing import describe_file, writing_table
 from loopline.components.errors import InputError
 
@@ -29,33 +29,6 @@ class Outcome:
 
     valid: dict
     quarantined: dict
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything the report tells.
-
-    Attributes:
-        columns: What each column of the table looks like.
-        schema: What the table was checked against; None when it could not be.
-        inferred: Whether the schema was inferred from this very table.
-        failures: The broken rules.
-        rules: How many rules there are.
-        kept: Rows that keep every rule.
-        broken: Rows that break at least one.
-        extra: Columns of the table that the schema does not have.
-        on_error: ``fail`` or ``quarantine``.
-    """
-
-    columns: Sequence[ColumnSummary]
-    schema: Schema
-    inferred: bool
-    failures: Sequence[Failure]
-    rules: int
-    kept: int
-    broken: int
-    extra: Sequence[str]
-    on_error: str
 
 
 def validate(
@@ -108,8 +81,8 @@ def validate(
         ]
     if failures:
         extra = [column.name for column in columns if column.name not in schema]
-        rows = columns[0].rows if columns else 0
-        write_report(Findings(columns, schema, not given, failures, rule_count(schema), 0, rows, extra, "fail"), report)
+        findings = Findings(columns, schema, not given, failures, rule_count(schema), 0, 0, extra, "fail", False)
+        write_report(findings, report)
         raise _failed(failures, report)
     return _check_rows(data, (valid, quarantined), schema_out, report, columns, schema, not given, on_error)
 

@@ -1,21 +1,46 @@
 """Draw the report of a validation."""
 
-from __future__ import annotations
-
 import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from loopline.components.data.rules import Failure
+from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.report import Report, show
 
-if TYPE_CHECKING:
-    from loopline.components.data.validate import Findings
-
 #: Most frequent values shown for a column of text.
 COMMON = 3
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything the report tells.
+
+    Attributes:
+        columns: What each column of the table looks like.
+        schema: What the table was checked against.
+        inferred: Whether the schema was inferred from this very table.
+        failures: The broken rules.
+        rules: How many rules there are.
+        kept: Rows that keep every rule.
+        broken: Rows that break at least one.
+        extra: Columns of the table that the schema does not have.
+        on_error: ``fail`` or ``quarantine``.
+        checked: Whether the rows were looked at; not when the table as a whole fails.
+    """
+
+    columns: Sequence[ColumnSummary]
+    schema: Schema
+    inferred: bool
+    failures: Sequence[Failure]
+    rules: int
+    kept: int
+    broken: int
+    extra: Sequence[str]
+    on_error: str
+    checked: bool = True
 
 
 def write_report(findings: Findings, path: str | Path) -> None:
@@ -25,14 +50,13 @@ def write_report(findings: Findings, path: str | Path) -> None:
         findings: What was checked and found.
         path: The HTML file.
     """
-    rows = findings.kept + findings.broken
+    rows = findings.columns[0].rows if findings.columns else 0
     page = Report("Data validation", f"{rows:,} rows x {len(findings.columns):,} columns")
     page.tiles(_tiles(findings, rows))
     page.section("Broken rules")
     _add_failures(page, findings, rows)
-    page.section("Columns")
     if findings.extra:
-        page.text(f"Left out, because the schema does not have them: {', '.join(findings.extra)}.", "note")
+        page.text(f"Columns left out, because the schema does not have them: {', '.join(findings.extra)}.", "note")
     _add_columns(page, findings)
     page.write(path)
 
@@ -46,7 +70,7 @@ def _tiles(findings: Findings, rows: int) -> list[tuple]:
     else:
         verdict, detail, tone = "quarantined", "rows that break a rule are set aside", "warn"
     origin = "inferred from this table" if findings.inferred else "given"
-    if findings.stopped:
+    if not findings.checked:
         kept, share = "0", "the rows were not looked at"
     else:
         kept, share = f"{findings.kept:,}", f"{_share(findings.broken, rows)} of the rows break a rule"
@@ -78,27 +102,27 @@ def _failure_row(failure: Failure, rows: int) -> list:
 
 
 def _add_columns(page: Report, findings: Findings) -> None:
-    headers = ["Column", "Kind", "Missing", "Minimum", "Mean", "Maximum", "Most frequent", "Allowed"]
-    page.table(headers, [_column_row(column, findings) for column in findings.columns])
-    page.text("Minimum, mean and maximum are of the values that are there; infinite ones do not count.")
+    """Add a section for each sort of column, so that figures stand under figures."""
+    values = ("Minimum", "Mean", "Maximum")
+    sorts = (
+        ("Numbers", ("integer", "number"), values, lambda column: (column.minimum, column.mean, column.maximum)),
+        ("Text and booleans", ("category", "boolean"), ("Most frequent",), lambda column: (_common(column),)),
+        ("Timestamps", ("timestamp",), ("First", "Last"), lambda c: (_instant(c.minimum), _instant(c.maximum))),
+    )
+    for heading, kinds, headers, cells in sorts:
+        columns = [column for column in findings.columns if column.kind in kinds]
+        if columns:
+            page.section(heading)
+            rows = [[*_start(column, findings), *cells(column), _allowed(column.name, findings)] for column in columns]
+            page.table(["Column", "Kind", "Missing", *headers, "Allowed"], rows)
 
 
-def _column_row(column: ColumnSummary, findings: Findings) -> list:
-    return [
-        column.name + (" (target)" if findings.schema.target == column.name else ""),
-        column.kind,
-        _share(column.missing, column.rows),
-        _short(column.minimum),
-        _short(column.mean),
-        _short(column.maximum),
-        _common(column),
-        _allowed(column.name, findings),
-    ]
+def _start(column: ColumnSummary, findings: Findings) -> list[str]:
+    target = " (target)" if findings.schema.target == column.name else ""
+    return [column.name + target, column.kind, _share(column.missing, column.rows)]
 
 
-def _common(column: ColumnSummary) -> str | None:
-    if column.kind not in ("category", "boolean"):
-        return None
+def _common(column: ColumnSummary) -> str:
     if column.counts is None:
         return "more than 1,000 values"
     present = column.rows - column.missing
@@ -123,12 +147,8 @@ def _allowed(name: str, findings: Findings) -> str:
     return ", ".join(parts) or "anything"
 
 
-def _short(value: float | datetime.datetime | None) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, datetime.date):
-        return str(value).removesuffix(" 00:00:00")
-    return show(value)
+def _instant(value: datetime.datetime | None) -> str | None:
+    return None if value is None else str(value).removesuffix(" 00:00:00")
 
 
 def _cut(value: object) -> str:
