@@ -29,8 +29,8 @@ p { margin: 0 0 10px; max-width: 75ch; }
 .tile .label { color: var(--ink); font-weight: 600; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; margin: 0 0 12px; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
+  overflow-wrap: break-word; }
+th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 0 0 8px; }
 figure svg { width: 100%; height: auto; max-width: 980px; }
