@@ -1,17 +1,8 @@
-"""Time ingest_data against plain pyarrow.csv reading of the same file, and measure its memory.
+"""Speed and memory of ingest_data beside plain pyarrow.csv reading of the same file."""
 
-Prints a Markdown table. Everything is written to a temporary folder and removed.
-
-    python benchmarks/ingest.py --gigabytes 1
-"""
-
-import argparse
 import gzip
-import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -19,25 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-RUNS = 3
+from benchmarks.measure import markdown, measure, spread
 
-#: Each case runs in a process of its own and prints seconds and peak memory.
-PLAIN = """
-import pyarrow.csv as csv
-rows = sum(batch.num_rows for batch in csv.open_csv(sys.argv[1]))
-"""
-INGEST = """
-from loopline.components.data.ingest import ingest
-rows = ingest(sys.argv[1], sys.argv[2])["rows"]
-"""
-HARNESS = """
-import json, resource, sys, time
-{imports}
-start = time.perf_counter()
-{work}
-seconds = time.perf_counter() - start
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rows]))
-"""
+#: Rows generated at a time.
+CHUNK = 200_000
 
 
 def write_flights(path: Path, size: int) -> None:
@@ -46,7 +22,7 @@ def write_flights(path: Path, size: int) -> None:
     with open(path, "wb") as stream:
         header = True
         while stream.tell() < size:
-            csv.write_csv(_flights(generator, 200_000), stream, csv.WriteOptions(include_header=header))
+            csv.write_csv(_flights(generator, CHUNK), stream, csv.WriteOptions(include_header=header))
             header = False
 
 
@@ -70,53 +46,75 @@ def _flights(generator: np.random.Generator, rows: int) -> pa.Table:
     return pa.table(columns)
 
 
-def measure(work: str, *arguments: Path) -> tuple[float, float, int]:
-    """Run one case in a fresh process; return seconds, peak memory in MB and rows."""
-    lines = work.strip().splitlines()
-    code = HARNESS.format(imports=lines[0], work="\n".join(lines[1:]))
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
-    )
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+def read_only(source: str) -> int:
+    """Parse the CSV with Arrow's own streaming reader and keep nothing; returns the rows."""
+    with csv.open_csv(source) as reader:
+        return sum(batch.num_rows for batch in reader)
 
 
-def main() -> None:
-    """Generate, measure, print, remove."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the CSV (1e9 bytes)")
-    parser.add_argument("--gzip", action="store_true", help="also ingest the file compressed")
-    options = parser.parse_args()
+def to_parquet(source: str, target: str) -> int:
+    """Do what the component does: infer types, write Parquet, take its digest; returns the rows."""
+    from loopline.components.data.ingest import ingest
+
+    return ingest(source, target)["rows"]
+
+
+def check(source: str, target: str) -> int:
+    """Validate the table with an inferred schema and one expectation; returns the rows kept."""
+    from loopline.components.data.validate import validate
+
+    folder = Path(target).parent
+    paths = [folder / name for name in ("valid", "quarantined", "schema.json", "report.html")]
+    expectations = '{"air_time": {"maximum": 690}}'
+    return validate(source, *paths, target="arr_delay", expectations=expectations, on_error="quarantine").valid["rows"]
+
+
+def run(gigabytes: float = 1.0, repeats: int = 3, compressed: bool = True) -> str:
+    """Measure each case in processes of its own; returns a Markdown table.
+
+    Args:
+        gigabytes: Size of the CSV, 10**9 bytes.
+        repeats: Runs of each case; they take turns, so that a busy machine slows all alike.
+        compressed: Whether to read the file packed with gzip, too.
+    """
     with tempfile.TemporaryDirectory(prefix="ingest-benchmark-") as folder:
-        source, target = Path(folder) / "flights.csv", Path(folder) / "flights.parquet"
-        write_flights(source, int(options.gigabytes * 1e9))
-        cases = [("pyarrow.csv.open_csv, read only", PLAIN, source), ("ingest_data, CSV to Parquet", INGEST, source)]
-        if options.gzip:
+        source, table, valid = (Path(folder) / name for name in ("flights.csv", "flights.parquet", "valid"))
+        write_flights(source, int(gigabytes * 1e9))
+        cases = {
+            "`pyarrow.csv.open_csv`, read only": ("read_only", {"source": source}),
+            "`ingest_data`, CSV to Parquet": ("to_parquet", {"source": source, "target": table}),
+        }
+        if compressed:
             packed = source.with_suffix(".csv.gz")
             with open(source, "rb") as plain, gzip.open(packed, "wb", compresslevel=1) as out:
                 shutil.copyfileobj(plain, out, 2**20)
-            cases.append(("ingest_data, gzip to Parquet", INGEST, packed))
-        # One case after the other within each round, so that a busy machine slows all alike.
-        results = {name: [] for name, _, _ in cases}
-        for _ in range(RUNS):
-            for name, work, file in cases:
-                results[name].append(measure(work, file, target))
-        print_table(results, source.stat().st_size, target.stat().st_size)
+            cases["`ingest_data`, gzip to Parquet"] = ("to_parquet", {"source": packed, "target": table})
+        cases["`validate_data` of that Parquet"] = ("check", {"source": table, "target": valid})
+        costs = {title: [] for title in cases}
+        for _ in range(repeats):
+            for title, (function, paths) in cases.items():
+                arguments = {name: str(path) for name, path in paths.items()}
+                costs[title].append(measure("benchmarks.ingest", function, **arguments))
+        sizes = f"{source.stat().st_size / 1e6:,.0f} MB of CSV, {table.stat().st_size / 1e6:,.0f} MB as Parquet"
+    rows = costs["`ingest_data`, CSV to Parquet"][0].result
+    return f"{rows:,} rows x 19 columns: {sizes}.\n\n{_table(costs)}"
 
 
-def print_table(results: dict[str, list[tuple]], csv_bytes: int, parquet_bytes: int) -> None:
-    """Print the Markdown table."""
-    rows = next(iter(results.values()))[0][2]
-    print(f"CSV {csv_bytes / 1e6:,.0f} MB, {rows:,} rows; Parquet {parquet_bytes / 1e6:,.0f} MB; {RUNS} runs each\n")
-    print("| case | seconds median | min | max | ratio to read only | peak RSS MB |\n|---|---|---|---|---|---|")
-    base = statistics.median(seconds for seconds, _, _ in next(iter(results.values())))
-    for name, runs in results.items():
-        seconds = [run[0] for run in runs]
-        median = statistics.median(seconds)
-        peak = max(run[1] for run in runs)
-        print(
-            f"| {name} | {median:.2f} | {min(seconds):.2f} | {max(seconds):.2f} | {median / base:.2f} | {peak:,.0f} |"
-        )
+def _table(costs: dict[str, list]) -> str:
+    reference = statistics.median(cost.seconds for cost in next(iter(costs.values())))
+    rows = []
+    for title, runs in costs.items():
+        seconds = [cost.seconds for cost in runs]
+        ratio = statistics.median(seconds) / reference
+        rows.append([title, spread(seconds), f"{ratio:.2f}", spread([cost.peak for cost in runs], 0)])
+    return markdown(["case", "seconds: median (min-max)", "time / read only", "peak MB"], rows)
 
 
 if __name__ == "__main__":
-    main()
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the CSV (10**9 bytes)")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(run(options.gigabytes, options.repeats))
