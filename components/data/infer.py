@@ -125,29 +125,38 @@ def training_problems(path: str | Path, columns: Sequence[ColumnSummary], target
         for column in columns
         if column.missing == column.rows and column.rows and column.name != target
     ]
-    if not target:
-        return problems
+    if target:
+        column = next(column for column in columns if column.name == target)
+        problems += _target_problems(path, column, task)
+    return problems
+
+
+def _target_problems(path: str | Path, column: ColumnSummary, task: str) -> list[str]:
+    target = column.name
+    if column.kind == "timestamp":
+        return [f"The target {target!r} holds timestamps: choose numbers, booleans or text."]
+    if column.missing == column.rows:
+        return [f"The target {target!r} has no value at all: choose another column."]
+    if column.kind == "number" and task in ("auto", "regression"):
+        # The summary tells enough about a quantity, and reading all of it takes memory.
+        constant = column.minimum == column.maximum and not column.infinite
+        return [_constant_problem(target, column.minimum)] if constant else []
     values = read_table(path, [target]).column(0).drop_null()
-    kind = next(column.kind for column in columns if column.name == target)
-    if kind == "timestamp":
-        return [*problems, f"The target {target!r} holds timestamps: choose numbers, booleans or text."]
-    if not len(values):
-        return [*problems, f"The target {target!r} has no value at all: choose another column."]
     counts = pc.value_counts(values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values)
     if len(counts) == 1:
-        only = counts[0].as_py()["values"]
-        return [
-            *problems,
-            f"The target {target!r} is {only!r} in every row: there is nothing to learn, choose another.",
-        ]
+        return [_constant_problem(target, counts[0].as_py()["values"])]
     if task in ("binary", "multiclass") or (task == "auto" and infer_task(values) != "regression"):
         singles = sorted(entry["values"] for entry in counts.to_pylist() if entry["counts"] == 1)
         if singles:
             more = f" and {len(singles) - 1:,} more" if len(singles) > 1 else ""
-            problems.append(
+            return [
                 f"Class {singles[0]!r}{more} of the target {target!r} has a single row: add rows, merge it with "
                 "another class or leave it out."
-            )
-    elif kind in ("category", "boolean"):
-        problems.append(f"The target {target!r} holds {kind} values: for task 'regression' choose a column of numbers.")
-    return problems
+            ]
+    elif column.kind in ("category", "boolean"):
+        return [f"The target {target!r} holds {column.kind} values: for task 'regression' choose a column of numbers."]
+    return []
+
+
+def _constant_problem(target: str, value: object) -> str:
+    return f"The target {target!r} is {value!r} in every row: there is nothing to learn, choose another."

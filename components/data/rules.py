@@ -1,5 +1,6 @@
 """Check a table against a schema with pandera, a batch at a time."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,10 +192,13 @@ def _broken(rules: pandera.DataFrameSchema, batch: pa.RecordBatch) -> dict[tuple
         return {}
     frame = batch.select(list(rules.columns)).to_pandas()
     try:
-        rules.validate(frame, lazy=True)
+        rules.validate(frame, lazy=True, inplace=True)
         return {}
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
+    finally:
+        # What pandera keeps of a frame refers to itself, so that frame after frame would pile up.
+        gc.collect()
     broken = {}
     for (column, check), group in cases.groupby(["column", "check"], sort=False):
         rule = "missing" if check == "not_nullable" else check

@@ -144,6 +144,23 @@ def test_the_first_of_two_equal_rows_is_kept(check, tmp_path):
     assert not Schema.load(tmp_path / "schema").allow_duplicates
 
 
+def test_equal_rows_are_found_across_batches_whatever_gaps_are_between(check, tmp_path, monkeypatch):
+    # Pandas makes floats of the integers of the second batch only, because of its gap.
+    monkeypatch.setattr(rules, "read_batches", lambda *args: tables.read_batches(*args, rows=30))
+    numbers, flags = [*range(30), *range(29), None], [True] * 59 + [None]
+    large = [2**53 + 1, *range(29), 2**53, *range(29)]
+    table = pa.table({"number": numbers, "flag": flags, "large": large})
+    check(table, on_error="quarantine", duplicates="forbid")
+    assert pq.read_table(tmp_path / "bad").num_rows == 28
+    assert pq.read_table(tmp_path / "valid").equals(pa.concat_tables([table.slice(0, 31), table.slice(59)]))
+
+
+def test_the_log_names_the_rules_that_set_rows_aside(check, caplog):
+    caplog.set_level("INFO", "loopline")
+    check(_table(), expectations='{"distance": {"maximum": 53}}', on_error="quarantine")
+    assert caplog.messages[-1].endswith("54 rows kept, 6 quarantined (distance maximum)")
+
+
 @pytest.mark.parametrize("on_error", ["fail", "quarantine"])
 @pytest.mark.parametrize(
     ("table", "words"),
@@ -183,6 +200,7 @@ def test_too_few_rows(check, tmp_path, given):
     ("changes", "options", "words"),
     [
         ({"late": [True] * ROWS}, {}, ["'late'", "every row"]),
+        ({"delay": [None, *[2.5] * (ROWS - 1)]}, {"target": "delay"}, ["'delay'", "2.5 in every row"]),
         ({"late": pa.nulls(ROWS, pa.bool_())}, {}, ["'late'", "no value"]),
         ({"late": ["a"] + ["b", "c"] * 29 + ["b"]}, {}, ["'a'", "single row"]),
         ({"late": [1.5, 2.5] * (ROWS // 2)}, {"task": "multiclass", "target": "distance"}, ["single row"]),
