@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.components.registry.store import home
-from loopline.pipelines.progress import Progress, StepFailed, failure_of
+from loopline.pipelines.progress import DISK_FULL, Progress, StepFailed, failure_of
 from loopline.pipelines.spec import PipelineFile
 
 
@@ -54,12 +55,20 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
         InputError: The pipeline or a parameter is unknown, a parameter is missing, or a step refused its input.
         StepFailed: A step failed; the error carries the step's own traceback.
     """
-    from kfp import components, local
-
     source = PipelineFile.find(pipeline)
     values = source.convert(arguments)
+    try:
+        return _run_here(source, values, progress or Progress.silent())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(DISK_FULL) from None
+        raise
+
+
+def _run_here(source: PipelineFile, values: dict, progress: Progress) -> Run:
+    from kfp import components, local
+
     run = Run(_run_folder(source.name))
-    progress = progress or Progress.silent()
     task = components.load_component_from_file(str(source.path))
     log = run.folder / "run.log"
     with (

@@ -10,6 +10,9 @@ from typing import TextIO
 #: kfp's executor prints every log record this way.
 _LOG_LINE = re.compile(r"^\[KFP Executor [^\]]*\]: loopline: (?P<message>.*)$")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?InputError: (?P<message>.*)$")
+#: How the system and SQLite say that there is no room.
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+DISK_FULL = "The disk is full: free space where LOOPLINE_HOME and TMPDIR point to, then run it again."
 _TRACEBACK = "Traceback (most recent call last):\n"
 
 
@@ -49,6 +52,8 @@ def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
         (i for i, line in enumerate(lines) if re.match(r"^[\w.]+(Error|Exception|Exit|Interrupt)\b", line)),
         default=None,
     )
+    if any(sign in line for line in output for sign in _DISK_FULL):
+        return StepFailed(step, DISK_FULL, "", refused=True)
     message = "".join(lines[last:]).strip() if last is not None else _how_it_ended(returncode)
     refused = _ERROR.match(message.splitlines()[0]) if message else None
     if refused:

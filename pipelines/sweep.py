@@ -14,6 +14,7 @@ def sweep(
     target: str,
     name: str,
     parameter_sets: str,
+    columns: str = "",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -38,6 +39,7 @@ def sweep(
         target: The column to predict.
         name: The name to register the model under.
         parameter_sets: A JSON list of XGBoost parameter objects, or one object of lists whose combinations are tried.
+        columns: Comma-separated columns to keep of the data; all when empty.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -56,7 +58,17 @@ def sweep(
         seed: Random seed of split, training and bootstrap.
     """
     checked, split = prepare(
-        uri, target, expectations, on_error, split_method, split_column, test_size, validation_size, test_start, seed
+        uri,
+        columns,
+        target,
+        expectations,
+        on_error,
+        split_method,
+        split_column,
+        test_size,
+        validation_size,
+        test_start,
+        seed,
     )
     trials = configure(list_trials(parameter_sets=parameter_sets), "List trials", memory="1Gi")
     with dsl.ParallelFor(trials.output, name="trials", parallelism=4) as params:

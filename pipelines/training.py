@@ -27,11 +27,11 @@ class TrainingOutputs(NamedTuple):
 
 
 def prepare(
-    uri: str, target: str, expectations: str, on_error: str, split_method: str, split_column: str, test_size: float,
-    validation_size: float, test_start: str, seed: int,
+    uri: str, columns: str, target: str, expectations: str, on_error: str, split_method: str, split_column: str,
+    test_size: float, validation_size: float, test_start: str, seed: int,
 ):  # fmt: skip
     """Add the steps from raw data to training, validation and test rows; returns the validate and split tasks."""
-    ingested = configure(ingest_data(uri=uri), "Ingest data", outside=True, secret="loopline-s3")
+    ingested = configure(ingest_data(uri=uri, columns=columns), "Ingest data", outside=True, secret="loopline-s3")
     checked = validate_data(data=ingested.outputs["data"], target=target, expectations=expectations, on_error=on_error)
     configure(checked, "Validate data")
     split = split_data(
@@ -46,6 +46,7 @@ def training(
     uri: str,
     target: str,
     name: str,
+    columns: str = "",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -70,6 +71,7 @@ def training(
         uri: The data: a local path or glob, s3://bucket/key or https://; CSV, compressed CSV or Parquet.
         target: The column to predict.
         name: The name to register the model under.
+        columns: Comma-separated columns to keep of the data; all when empty.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -89,7 +91,17 @@ def training(
         seed: Random seed of split, training and bootstrap.
     """
     checked, split = prepare(
-        uri, target, expectations, on_error, split_method, split_column, test_size, validation_size, test_start, seed
+        uri,
+        columns,
+        target,
+        expectations,
+        on_error,
+        split_method,
+        split_column,
+        test_size,
+        validation_size,
+        test_start,
+        seed,
     )
     trained = train_xgboost(
         train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
@@ -108,6 +120,7 @@ def training_sklearn(
     target: str,
     name: str,
     estimator: str = "LogisticRegression",
+    columns: str = "",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -131,6 +144,7 @@ def training_sklearn(
         target: The column to predict.
         name: The name to register the model under.
         estimator: Public name of a scikit-learn classifier or regressor.
+        columns: Comma-separated columns to keep of the data; all when empty.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -148,7 +162,17 @@ def training_sklearn(
         seed: Random seed of split, training and bootstrap.
     """
     checked, split = prepare(
-        uri, target, expectations, on_error, split_method, split_column, test_size, validation_size, test_start, seed
+        uri,
+        columns,
+        target,
+        expectations,
+        on_error,
+        split_method,
+        split_column,
+        test_size,
+        validation_size,
+        test_start,
+        seed,
     )
     trained = train_sklearn(
         train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
