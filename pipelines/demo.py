@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 
 import loopline.examples.flights
-from loopline.components.registry.store import home, ui_command
+from loopline.components.environment import home
+from loopline.components.registry.store import ui_command
 from loopline.pipelines.engine import run_pipeline
 from loopline.pipelines.progress import Progress
 

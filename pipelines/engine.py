@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from loopline.components.environment import environment, home
 from loopline.components.errors import InputError
-from loopline.components.registry.store import home
 from loopline.pipelines.progress import DISK_FULL, Progress, StepFailed, failure_of
 from loopline.pipelines.spec import PipelineFile
 
@@ -75,7 +75,7 @@ def _run_here(source: PipelineFile, values: dict, progress: Progress) -> Run:
         open(log, "w", encoding="utf-8") as stream,
         _quiet(stream),
         _reported_steps(run, progress, stream),
-        _environment(LOOPLINE_HOME=str(home())),
+        environment({"LOOPLINE_HOME": str(home())}),
     ):
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.folder), raise_on_error=True)
         started = time.monotonic()
@@ -97,17 +97,6 @@ def _run_folder(name: str) -> Path:
             folder.mkdir(parents=True)
             return folder
     raise InputError(f"{start} and its like exist: clear old runs away.")
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Infer a schema from a table, tighten it with what is expected, and judge whether a model can be trained on it."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from loopline.components.data.summary import ColumnSummary
 from loopline.components.data.tables import read_table
 from loopline.components.errors import InputError
 from loopline.components.model.targets import infer_task
+from loopline.components.parameters import parse_object
 
 #: Fewer rows than this are no table to learn from, unless the user says otherwise.
 FEWEST_ROWS = 10
@@ -60,12 +60,11 @@ def tighten(schema: Schema, expectations: str) -> Schema:
     Raises:
         InputError: The text is not of that form, or names a column that is not there.
     """
-    try:
-        wanted = {name: dict(fields) for name, fields in json.loads(expectations or "{}").items()}
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(
-            f'expectations {expectations!r} is not a JSON object of columns: write it like {{"age": {{"minimum": 0}}}}.'
-        ) from None
+    example = '{"age": {"minimum": 0}}'
+    wanted = parse_object(expectations, "expectations", example)
+    flat = [name for name, fields in wanted.items() if not isinstance(fields, dict)]
+    if flat:
+        raise InputError(f"expectations gives {flat[0]!r} no object of rules: write it like {example}.")
     columns = {column.name: column for column in schema.columns}
     for name, fields in wanted.items():
         if name not in columns:

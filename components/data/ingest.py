@@ -1,7 +1,5 @@
 """Bring a table in: from a path, S3 or HTTPS, from CSV or Parquet, to one Parquet file."""
 
-import csv
-import json
 import logging
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from loopline.components.data.sources import find_sources, safe_name
 from loopline.components.data.streams import sniff
 from loopline.components.data.writing import describe_file
 from loopline.components.errors import InputError
+from loopline.components.parameters import parse_object, split_names
 
 logger = logging.getLogger("loopline")
 
@@ -68,31 +67,9 @@ def ingest(
     return result
 
 
-def split_names(text: str) -> list[str]:
-    """Split comma-separated names; a name that holds a comma stands in double quotes.
-
-    Args:
-        text: For example ``carrier, distance``.
-
-    Returns:
-        The names, without blanks around them.
-
-    Raises:
-        InputError: A name occurs twice.
-    """
-    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"{twice[0]!r} is listed twice in {text!r}: name it once.")
-    return names
-
-
 def _parse_types(text: str) -> dict[str, pa.DataType]:
-    try:
-        kinds = json.loads(text or "{}")
-        unknown = [kind for kind in kinds.values() if kind not in ARROW_TYPES]
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(f'column_types {text!r} is not a JSON object: write it like {{"zip": "category"}}.') from None
+    kinds = parse_object(text, "column_types", '{"zip": "category"}')
+    unknown = [kind for kind in kinds.values() if not isinstance(kind, str) or kind not in ARROW_TYPES]
     if unknown:
         raise InputError(f"column_types names the unknown kind {unknown[0]!r}: use one of {', '.join(ARROW_TYPES)}.")
     return {name: ARROW_TYPES[kind] for name, kind in kinds.items()}

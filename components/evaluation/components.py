@@ -35,10 +35,11 @@ def evaluate_model(
         importance_repeats: How often each feature is shuffled to see what it is worth; 0 for never.
         seed: Random seed; the same input and parameters give the same figures.
     """
-    from loopline.components.evaluation.evaluate import Settings, evaluate, log_classification, split_names
+    from loopline.components.evaluation.evaluate import Settings, evaluate, log_classification
     from loopline.components.evaluation.page import evaluation_report
+    from loopline.components.parameters import split_names
 
-    settings = Settings(split_names(slices), threshold, bootstrap, importance_repeats, seed)
+    settings = Settings(tuple(split_names(slices)), threshold, bootstrap, importance_repeats, seed)
     evaluation = evaluate(model.path, test.path, settings)
     page = evaluation_report(evaluation)
     for name, value in evaluation.flat_metrics().items():

@@ -2,13 +2,17 @@
 
 import contextlib
 import fcntl
+import gc
+import importlib
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loopline.components.environment import environment, home
 from loopline.components.errors import InputError
 from loopline.components.registry.failures import explain_failure, probe_server, without_credentials
 
@@ -24,6 +28,8 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+#: What MLflow imports when it first opens a SQLite store.
+_SQL_STORES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,6 @@ class Store:
     client: "MlflowClient"
     uri: str
     artifact_root: Path | None
-
-
-def home() -> Path:
-    """Return the folder of the embedded store: ``LOOPLINE_HOME``, else ``.loopline`` in the working directory."""
-    return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()
 
 
 def tracking_uri() -> str:
@@ -80,7 +81,8 @@ def open_store() -> Iterator[Store]:
     """
     uri = tracking_uri()
     root = home() / "mlartifacts" if uri == _embedded_uri() else None
-    with _environment({**_DEFAULTS, **os.environ, "MLFLOW_TRACKING_URI": uri}):
+    with environment({**_DEFAULTS, **os.environ, "MLFLOW_TRACKING_URI": uri}):
+        _import_modules("mlflow", *(_SQL_STORES if uri.startswith("sqlite:") else ()))
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from requests import RequestException
@@ -104,8 +106,9 @@ def ui_command() -> str:
     uri = tracking_uri()
     if uri.startswith(_SERVER):
         return f"python -m webbrowser {shlex.quote(without_credentials(uri))}"
+    mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
     return (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --port 5000 "
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {mlflow} server --port 5000 "
         f"--backend-store-uri {shlex.quote(without_credentials(uri))}"
     )
 
@@ -114,18 +117,22 @@ def _embedded_uri() -> str:
     return f"sqlite:///{home() / 'mlflow.db'}"
 
 
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _import_modules(*names: str) -> None:
+    """Import modules without looking for garbage among the hundreds of thousands of objects they create.
+
+    Looking again and again while they load, and once more when the process ends, takes half of a step's time. A step's
+    process is short: there, what is loaded is kept out of the search for good. Anywhere else the search resumes.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        yield
+        for name in names:
+            importlib.import_module(name)
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if enabled:
+            gc.enable()
+    if os.environ.get("_KFP_RUNTIME") == "true":
+        gc.freeze()
 
 
 @contextlib.contextmanager

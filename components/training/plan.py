@@ -1,7 +1,6 @@
 """Decide before any work what will be learned from which columns, and refuse what cannot work."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from loopline.components.data.schema import Schema
 from loopline.components.data.tables import open_parquet, read_table
 from loopline.components.errors import InputError
 from loopline.components.model.targets import class_positions, find_classes, infer_task, is_labeled
+from loopline.components.parameters import split_names
 
 TASKS = ("binary", "multiclass", "regression")
 
@@ -171,31 +171,3 @@ def choose_features(
     if not chosen:
         raise InputError(f"No feature is left to predict {target!r} from: exclude fewer columns.")
     return chosen, left_out
-
-
-def split_names(names: str) -> list[str]:
-    """Return the names of a comma-separated list, stripped; empty entries are dropped."""
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def parse_params(params: str) -> dict:
-    """Read a JSON object of parameters.
-
-    Args:
-        params: JSON text such as ``{"max_depth": 6}``; empty for none.
-
-    Returns:
-        The parameters.
-
-    Raises:
-        InputError: The text is not a JSON object.
-    """
-    try:
-        values = json.loads(params or "{}")
-    except ValueError as error:
-        raise InputError(
-            f'Parameters {params!r} are not JSON ({error}): write an object like {{"max_depth": 6}}.'
-        ) from None
-    if not isinstance(values, dict):
-        raise InputError(f'Parameters {params!r} are not a JSON object: write one like {{"max_depth": 6}}.')
-    return values

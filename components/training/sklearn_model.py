@@ -15,7 +15,8 @@ from sklearn.utils import all_estimators
 from loopline.components.data.tables import read_table
 from loopline.components.errors import InputError
 from loopline.components.model.predictor import as_frame, feature_columns
-from loopline.components.training.plan import Plan, parse_params
+from loopline.components.parameters import parse_object
+from loopline.components.training.plan import Plan
 
 
 @dataclass
@@ -108,7 +109,7 @@ def make_estimator(name: str, params: str, plan: Plan, seed: int) -> BaseEstimat
         raise InputError(
             f"scikit-learn has no {kind} named {name!r}: {close or 'see its API reference for the names.'}"
         )
-    given = parse_params(params)
+    given = parse_object(params, "params", '{"max_depth": 6}')
     allowed = set(inspect.signature(known[name]).parameters)
     unknown = sorted(given.keys() - allowed)
     if unknown:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from loopline.components.data.schema import Schema
 from loopline.components.model.directory import Manifest
-from loopline.components.training.plan import Plan, parse_params, plan_training
+from loopline.components.parameters import parse_object
+from loopline.components.training.plan import Plan, plan_training
 from loopline.components.training.write import Origin, write_model
 
 logger = logging.getLogger("loopline")
@@ -59,7 +60,15 @@ def train_boosted_trees(
     plan = _announced_plan(train, schema, target, task, features, exclude)
     fitted = fit_xgboost(train, validation, plan, params, rounds, early_stopping_rounds, class_weight, seed)
     details = {"best_iteration": fitted.best_iteration, "class_weight": class_weight, "rounds": rounds}
-    origin = Origin("train_xgboost", "XGBoost", parse_params(params), seed, pipeline_run, name, details)
+    origin = Origin(
+        "train_xgboost",
+        "XGBoost",
+        _given(params),
+        seed,
+        pipeline_run,
+        name,
+        details,
+    )
     return write_model(model, fitted, plan, train, validation, origin)
 
 
@@ -108,7 +117,9 @@ def train_estimator(
 
     plan = _announced_plan(train, schema, target, task, features, exclude)
     fitted = fit_sklearn(train, plan, estimator, params, seed)
-    origin = Origin("train_sklearn", estimator, parse_params(params), seed, pipeline_run, name, {})
+    origin = Origin(
+        "train_sklearn", estimator, _given(params), seed, pipeline_run, name, {}
+    )
     return write_model(model, fitted, plan, train, validation, origin, allow_pickle)
 
 
@@ -120,3 +131,7 @@ def _announced_plan(train: str | Path, schema: str | Path, *choice: str) -> Plan
     for column, reason in plan.left_out.items():
         logger.info("left out %s: %s", column, reason)
     return plan
+
+
+def _given(params: str) -> dict:
+    return parse_object(params, "params", '{"max_depth": 6}')

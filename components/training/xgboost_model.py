@@ -15,8 +15,9 @@ import xgboost
 from loopline.components.data.tables import open_parquet, read_table
 from loopline.components.errors import InputError
 from loopline.components.model.predictor import encode_columns, score_booster
+from loopline.components.parameters import parse_object
 from loopline.components.training.batches import quantized
-from loopline.components.training.plan import Plan, parse_params
+from loopline.components.training.plan import Plan
 
 #: What Loopline sets itself; giving it as a parameter would contradict the component's own arguments.
 _OWN = {
@@ -130,7 +131,7 @@ def check_params(params: str, plan: Plan, seed: int) -> dict:
     Raises:
         InputError: A parameter is unknown, has an impossible value, or is set elsewhere.
     """
-    given = parse_params(params)
+    given = parse_object(params, "params", '{"max_depth": 6}')
     for name in given:
         if name in _OWN:
             raise InputError(f"XGBoost parameter {name!r} cannot be given here: {_OWN[name]}.")
@@ -184,7 +185,7 @@ def class_weights(train: str | Path, plan: Plan, class_weight: str) -> np.ndarra
     if class_weight == "balanced":
         counts = np.bincount(plan.encode_target(read_table(train, [plan.target]).column(0)))
         return plan.rows / (len(counts) * counts)
-    given = parse_params(class_weight)
+    given = parse_object(class_weight, "class_weight", '{"true": 2, "false": 1}')
     known = {_label(label): label for label in plan.classes}
     if given.keys() != known.keys() or not all(isinstance(w, int | float) and w > 0 for w in given.values()):
         raise InputError(f"class_weight {class_weight!r} must give a positive weight for each of {', '.join(known)}.")

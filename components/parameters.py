@@ -1,0 +1,51 @@
+"""Read the text that stands for a list or an object in a component's parameter.
+
+Pipelines, Elyra and the local runner agree on text, numbers and booleans alone; anything structured travels as text.
+"""
+
+import csv
+import json
+
+from loopline.components.errors import InputError
+
+
+def split_names(text: str) -> list[str]:
+    """Split comma-separated names; a name that holds a comma stands in double quotes.
+
+    Args:
+        text: For example ``carrier, distance``.
+
+    Returns:
+        The names, without blanks around them.
+
+    Raises:
+        InputError: A name occurs twice.
+    """
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{twice[0]!r} is listed twice in {text!r}: name it once.")
+    return names
+
+
+def parse_object(text: str, parameter: str, example: str) -> dict:
+    """Read a JSON object.
+
+    Args:
+        text: JSON text; empty for an empty object.
+        parameter: The parameter's name, for the message.
+        example: An object to show in the message.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: The text is not a JSON object.
+    """
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"{parameter} {text!r} is not a JSON object: write it like {example}.")
+    return values
