@@ -147,7 +147,10 @@ def _run(options: argparse.Namespace) -> int:
         progress.close()
     print(f"\nDone. Everything this run wrote is in {_short(run.folder)}")
     for name, value in run.outputs.items():
-        print(f"  {name}: {_short(Path(value.path)) if hasattr(value, 'path') else value}")
+        if not hasattr(value, "path"):
+            print(f"  {name}: {value}")
+        elif value.schema_title != "system.HTML":  # reports are listed below, where a browser opens them
+            print(f"  {name}: {_short(Path(value.path))}")
     for report in run.reports:
         print(f"  report: {_short(report)}")
     return 0
