@@ -5,6 +5,7 @@ import io
 import math
 import numbers
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -117,11 +118,18 @@ class Report:
             caption: What the reader should see in it.
         """
         import matplotlib
+        from matplotlib.text import Text
 
+        # Names in figures come from data: a dollar sign in one is a dollar sign and not the start of a formula.
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
         number = sum(part.startswith("<figure") for part in self._parts)
         buffer = io.StringIO()
         # A fixed salt makes the identifiers, and so the report, the same on every run.
-        with matplotlib.rc_context({"svg.hashsalt": f"loopline-{number}", "svg.fonttype": "none"}):
+        settings = {"svg.hashsalt": f"loopline-{number}", "svg.fonttype": "none", "text.parse_math": False}
+        with matplotlib.rc_context(settings), warnings.catch_warnings():
+            # The reader's browser sets the text, in fonts that have the letters that matplotlib's own lacks.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
         svg = buffer.getvalue()
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)

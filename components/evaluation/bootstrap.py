@@ -34,7 +34,7 @@ class Replicates:
     rows: int
     total: int
 
-    def deviations(self, name: str) -> np.ndarray:
+    def deviations(self, name: str, centered: bool = False) -> np.ndarray:
         """Return how far the replicates of a metric lie from its value, at the scale of all rows.
 
         A statistic over m of n rows varies as 1/sqrt(m) where one over all rows varies as 1/sqrt(n), so the deviations
@@ -43,12 +43,15 @@ class Replicates:
 
         Args:
             name: The metric.
+            centered: Take the mean deviation out, for a metric that every resampling raises.
 
         Returns:
             The deviations of the replicates that define it.
         """
         values = self.values[name]
-        return (values[np.isfinite(values)] - self.centers[name]) * np.sqrt(self.rows / self.total)
+        values = values[np.isfinite(values)]
+        center = values.mean() if centered and len(values) else self.centers[name]
+        return (values - center) * np.sqrt(self.rows / self.total)
 
     def interval(self, name: str, value: float | None, confidence: float = 0.95, centered: bool = False):
         """Return the percentile interval of a metric.
@@ -57,18 +60,16 @@ class Replicates:
             name: The metric.
             value: Its value over all rows.
             confidence: The share of the replicates inside, in (0, 1).
-            centered: Take the mean deviation out first, for a metric that every resampling raises.
+            centered: As for ``deviations``.
 
         Returns:
             The lower and the upper end; two None when more than half of the replicates do not define the metric.
         """
         if value is None or self.centers.get(name) is None:
             return None, None
-        deviations = self.deviations(name)
+        deviations = self.deviations(name, centered)
         if len(deviations) * 2 < len(self.values[name]) or not len(deviations):
             return None, None
-        if centered:
-            deviations = deviations - deviations.mean()
         tail = (1 - confidence) / 2
         low, high = value + np.quantile(deviations, [tail, 1 - tail])
         return float(low), float(high)

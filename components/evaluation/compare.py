@@ -10,7 +10,7 @@ import numpy as np
 from loopline.components.data.tables import open_parquet
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
-from loopline.components.evaluation.metrics import Metric, find_metric, resolve_direction, score
+from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, Metric, find_metric, resolve_direction, score
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
 from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.model.directory import Manifest, is_absent, read_manifest
@@ -150,11 +150,12 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
         chosen = choose_rows(len(truth), contest.bootstrap, 2 * _passes(new), contest.seed)
         resampled = len(chosen)
         replicates = _resample_difference(new.task, metric, truth, scores, chosen, contest, sign)
-        low, high = replicates.interval("difference", value, contest.confidence)
+        centered = metric.name in RAISED_BY_RESAMPLING
+        low, high = replicates.interval("difference", value, contest.confidence, centered)
         if low is None:
             raise InputError(f"{metric.label} is undefined in most resamples of {len(truth)} rows: use more test rows.")
         difference = {"value": value, "low": low, "high": high}
-        deviations = value + replicates.deviations("difference")
+        deviations = value + replicates.deviations("difference", centered)
     verdict, reason = _decide(first, same, metric, contest, difference)
     log.info("%s: %s", verdict, reason)
     result = Verdict(

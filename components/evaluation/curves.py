@@ -8,6 +8,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from loopline.components.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 
+#: Precision among fewer called rows than this is luck; on a curve it would be the steepest part.
+FEWEST_CALLED = 10
 #: Shares of the rows that somebody may be able to act on.
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -43,11 +45,13 @@ def thin_precision_recall(
         points: The most points.
 
     Returns:
-        Recalls in descending order, precisions and thresholds, each of shape (points,); the end where nothing is called
-        positive is left out, since precision is a convention there.
+        Recalls in descending order, precisions and thresholds, each of shape (points,); the end where fewer than
+        ``FEWEST_CALLED`` rows are called positive is left out, as long as that is less than a hundredth of the rows.
     """
     precision, recall, thresholds = precision_recall_curve(truth, probability)
-    precision, recall = precision[:-1], recall[:-1]
+    called = len(truth) - np.searchsorted(np.sort(probability), thresholds, side="left")
+    enough = np.count_nonzero(called >= min(FEWEST_CALLED, max(1, len(truth) // 100)))
+    precision, recall, thresholds = precision[:enough], recall[:enough], thresholds[:enough]
     keep = _thin(recall, precision, points)
     return recall[keep], precision[keep], thresholds[keep]
 

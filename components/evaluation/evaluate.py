@@ -15,7 +15,7 @@ from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
 from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
 from loopline.components.evaluation.importance import Importance, permutation_importance
-from loopline.components.evaluation.metrics import METRICS, score
+from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, find_metric, score
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
 from loopline.components.evaluation.slices import SLICE_REPLICATES, Slice, score_slices
 from loopline.components.evaluation.weighted import weighted_statistic
@@ -136,11 +136,6 @@ class Evaluation:
         return flat
 
 
-def split_names(names: str) -> tuple[str, ...]:
-    """Split comma-separated column names, without blanks and repetitions."""
-    return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-
-
 def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluation:
     """Evaluate a model.
 
@@ -236,7 +231,7 @@ def _score_with_intervals(task: str, truth: np.ndarray, scores: np.ndarray, sett
         resampled = len(chosen)
         for name, value in values.items():
             # Resampling can only widen the gaps of a calibrated model, so its replicates all lie above the value.
-            intervals[name] = replicates.interval(name, value, centered=name == "calibration_error")
+            intervals[name] = replicates.interval(name, value, centered=name in RAISED_BY_RESAMPLING)
     metrics = {
         name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]} for name, value in values.items()
     }
@@ -263,11 +258,7 @@ def _take_notes(manifest: Manifest, truth: np.ndarray, unlabeled: int, metrics: 
         missing = [str(one) for one, count in zip(manifest.classes, counts, strict=True) if not count]
         if missing:
             notes.append(f"No test row is of class {', '.join(missing)}.")
-    undefined = [one.label for one in METRICS[manifest.task] if one.name in metrics and _lacks(metrics[one.name])]
+    undefined = [find_metric(manifest.task, name).label for name, entry in metrics.items() if entry["value"] is None]
     if undefined:
         notes.append(f"Undefined on these rows: {', '.join(undefined)}.")
     return notes
-
-
-def _lacks(entry: dict) -> bool:
-    return entry["value"] is None

@@ -66,6 +66,9 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 #: What one number stands for a model when nobody says otherwise.
 MAIN_METRIC = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
+#: Metrics that noise alone raises, so that the replicates of a bootstrap lie to one side of the value.
+RAISED_BY_RESAMPLING = ("calibration_error",)
+
 
 def find_metric(task: str, name: str = "") -> Metric:
     """Return a metric of a task.
@@ -211,6 +214,6 @@ def calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int = CA
     return float(np.abs(gaps).sum() / len(truth))
 
 
-def is_better(metric: Metric, values: Sequence[float]) -> int:
+def best_position(metric: Metric, values: Sequence[float]) -> int:
     """Return the position of the best value; the first among equals."""
     return int(np.argmin(values) if metric.lower_is_better else np.argmax(values))

@@ -63,12 +63,13 @@ def _interval(entry: dict) -> str:
 
 def _tiles(evaluation: Evaluation) -> list[tuple]:
     tiles = []
+    varied = np.ptp(evaluation.truth) > 0
     for name in _TILES[evaluation.manifest.task]:
         entry, constant = evaluation.metrics[name], evaluation.baseline.get(name)
         metric = find_metric(evaluation.manifest.task, name)
         detail = _interval(entry) if entry["value"] is not None else "undefined on these rows"
         tone = ""
-        if entry["value"] is not None and constant is not None and name != "calibration_error":
+        if varied and entry["value"] is not None and constant is not None and name != "calibration_error":
             better = entry["value"] < constant if metric.lower_is_better else entry["value"] > constant
             tone = "" if better else "bad"
         tiles.append((metric.label, show(entry["value"]), detail, tone))
@@ -85,7 +86,8 @@ def _add_metrics(report: Report, evaluation: Evaluation) -> None:
         report.text(note, "warn")
     main = find_metric(task)
     value, constant = evaluation.metrics[main.name]["value"], evaluation.baseline[main.name]
-    if constant:
+    # Where all rows are alike the best constant is nearly perfect by hindsight, and a percentage of nothing.
+    if np.ptp(evaluation.truth) > 0:
         gain = 1 - value / constant
         says = f"{gain:.0%} below" if gain >= 0 else f"{-gain:.0%} above"
         report.text(
@@ -132,7 +134,11 @@ def _add_binary(report: Report, evaluation: Evaluation) -> None:
     report.figure(plots.draw_calibration(evaluation), caption)
     headers = ["Threshold", "Why", "Called", "Precision", "Recall", "F1"]
     report.table(
-        headers, [(p.threshold, p.why, _share(p.called), p.precision, p.recall, p.f1) for p in evaluation.thresholds]
+        headers,
+        [
+            (p.threshold, p.why, _share(p.called), _share(p.precision), _share(p.recall), p.f1)
+            for p in evaluation.thresholds
+        ],
     )
 
 
@@ -196,7 +202,7 @@ def _slice_cells(task: str, one) -> list:
     elif task == "regression":
         cells += [one.truth, one.predicted]
     cells += [one.value, _interval({"low": one.low, "high": one.high})]
-    return cells + ([one.roc_auc] if task == "binary" else []) + ["few rows" if one.small else ""]
+    return cells + ([one.roc_auc] if task == "binary" else []) + ["too few" if one.small else ""]
 
 
 def _add_provenance(report: Report, evaluation: Evaluation) -> None:

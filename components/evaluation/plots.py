@@ -1,5 +1,6 @@
 """The plots of the reports: matplotlib figures, made without any global state."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -80,6 +81,13 @@ def in_text(label: str) -> str:
     return label[0].lower() + label[1:] if label[1:2].islower() else label
 
 
+def _name(value: object, width: int = 32) -> str:
+    """Return a name from the data on one line and no longer than there is room; tables show it in full."""
+    # matplotlib takes a label that starts with an underscore for one that is not to be shown.
+    name = re.sub(r"[\x00-\x1f\x7f]+|^(?=_)", " ", str(value))
+    return name if len(name) <= width else name[: width - 1] + "\u2026"
+
+
 def _percent(axis, decimals: int | None = 0) -> None:
     axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
 
@@ -133,18 +141,17 @@ def draw_scores(evaluation: Evaluation) -> Figure:
         part = probability[truth == position]
         if len(part):
             shares = np.histogram(part, edges)[0] / len(part)
-            name = f"{evaluation.manifest.classes[position]} ({len(part):,} rows)"
+            name = f"{_name(evaluation.manifest.classes[position], 20)} ({len(part):,} rows)"
             left.stairs(shares, edges, fill=True, color=color, alpha=0.28)
             left.stairs(shares, edges, color=color, linewidth=1.5, label=name)
-    left.axvline(evaluation.settings.threshold, color=SECOND, linewidth=1.5)
-    left.annotate(
-        f"threshold {evaluation.settings.threshold:g}", (evaluation.settings.threshold, 1), color=SECOND, fontsize=9,
-        xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points", va="top",
-    )  # fmt: skip
-    name = evaluation.manifest.classes[1]
+    threshold = evaluation.settings.threshold
+    left.axvline(threshold, color=SECOND, linewidth=1.5, label=f"threshold {threshold:g}")
+    name = _name(evaluation.manifest.classes[1])
     left.set(title="Scores by true class", xlabel=f"probability of {name}", ylabel="share of the class", xlim=(0, 1))
     _percent(left.yaxis, None)
-    left.legend(loc="best", title="true class", alignment="left")
+    # Room for the legend above the highest bar, so that it hides none.
+    left.set_ylim(0, 1.32 * left.get_ylim()[1])
+    left.legend(loc="best")
     _draw_matrix(right, evaluation)
     return figure
 
@@ -159,16 +166,17 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
         hits = evaluation.truth == position
         if hits.any() and not hits.all():
             false, true, _ = thin_roc(hits, evaluation.scores[:, position])
-            right.plot(false, true, color=color, label=str(evaluation.manifest.classes[position]))
+            right.plot(false, true, color=color, label=_name(evaluation.manifest.classes[position], 20))
     _square(right, "ROC curve, each class against the rest", "false positive rate", "true positive rate (recall)")
-    right.legend(loc="lower right", title="class", alignment="left")
+    if right.get_legend_handles_labels()[0]:
+        right.legend(loc="lower right", title="class", alignment="left")
     return figure
 
 
 def _draw_matrix(axes: Axes, evaluation: Evaluation) -> None:
     counts = np.asarray(evaluation.confusion, float)
     shares = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0)
-    names = [str(one) if len(str(one)) <= 14 else str(one)[:13] + "\u2026" for one in evaluation.manifest.classes]
+    names = [_name(one, 14) for one in evaluation.manifest.classes]
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 5 else 60)
     axes.set_yticks(range(len(names)), names)
@@ -193,9 +201,10 @@ def draw_calibration(evaluation: Evaluation) -> Figure:
     top = min(1.0, 1.08 * max(max(one.high, one.predicted) for one in bins))
     predicted, observed = [one.predicted for one in bins], [one.observed for one in bins]
     spread = [[one.observed - one.low for one in bins], [one.high - one.observed for one in bins]]
-    left.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    left.errorbar(predicted, observed, spread, color=ACCENT, marker="o", markersize=5, linewidth=1.5, elinewidth=1.2)
-    left.annotate("as stated", (0.82 * top, 0.82 * top), xytext=(6, -12), textcoords="offset points", color=SOFT)
+    left.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), label="as stated")
+    style = {"color": ACCENT, "marker": "o", "markersize": 5, "linewidth": 1.5, "elinewidth": 1.2}
+    left.errorbar(predicted, observed, spread, label="this model", **style)
+    left.legend(loc="upper left")
     left.set(title="Calibration", xlabel="stated probability (mean of the bin)", ylabel="observed share")
     left.set(xlim=(-0.01 * top, top), ylim=(-0.01 * top, top))
     _percent(left.xaxis, None)
@@ -216,7 +225,7 @@ def draw_residuals(evaluation: Evaluation) -> Figure:
     """Draw predicted against true values, beside the residuals over the predicted value."""
     truth, predicted = evaluation.truth, evaluation.scores
     residual = truth - predicted
-    target = evaluation.manifest.target
+    target = _name(evaluation.manifest.target)
     figure, (left, right) = _panels(4.4)
     low, high = _range(np.concatenate([truth, predicted]))
     options = {"gridsize": 45, "cmap": TINTS, "bins": "log", "mincnt": 1, "linewidths": 0.1, "rasterized": True}
@@ -262,7 +271,8 @@ def draw_importance(importance: Sequence[Importance], unit: str) -> Figure:
     figure, (axes,) = _panels(0.9 + 0.3 * len(shown), (1,))
     values = [one.value for one in shown]
     colors = [ACCENT if value > 0 else LINE for value in values]
-    axes.barh([one.feature for one in shown], values, color=colors, height=0.62)
+    axes.barh(range(len(shown)), values, color=colors, height=0.62)
+    axes.set_yticks(range(len(shown)), [_name(one.feature) for one in shown])
     axes.errorbar(values, range(len(shown)), xerr=[one.spread for one in shown], fmt="none", ecolor=INK, elinewidth=1)
     axes.axvline(0, color=SOFT, linewidth=1)
     axes.set(xlabel=f"rise of the {in_text(unit)} when the feature is shuffled")
@@ -292,7 +302,7 @@ def draw_slices(slices: Sequence[Slice], overall: float, unit: str) -> Figure:
         f"all rows {overall:.4g}", (overall, 1), xycoords=("data", "axes fraction"), xytext=(4, 2), color=SECOND,
         textcoords="offset points", fontsize=9,
     )  # fmt: skip
-    axes.set_yticks(range(len(slices)), [f"{one.name}  ({one.rows:,})" for one in slices])
+    axes.set_yticks(range(len(slices)), [f"{_name(one.name)}  ({one.rows:,})" for one in slices])
     axes.set(xlabel=unit, ylim=(len(slices) - 0.4, -0.6))
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)

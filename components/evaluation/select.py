@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopline.components.errors import InputError
-from loopline.components.evaluation.metrics import METRICS, find_metric, is_better, resolve_direction
+from loopline.components.evaluation.metrics import METRICS, best_position, find_metric, resolve_direction
 from loopline.components.model.directory import Manifest, read_manifest
 
 log = logging.getLogger("loopline")
@@ -74,7 +74,7 @@ def select(paths: Sequence[str | Path], metric: str = "", lower_is_better: str =
     chosen = find_metric(first.task, metric)
     resolve_direction(chosen, lower_is_better)
     values = [_validation_score(manifest, chosen.name, position) for position, manifest in enumerate(manifests)]
-    best = is_better(chosen, values)
+    best = best_position(chosen, values)
     log.info("model %d of %d is best: validation %s %.5g", best + 1, len(values), chosen.name, values[best])
     return Selection(best, chosen.name, chosen.lower_is_better, values, manifests)
 

@@ -34,6 +34,18 @@ def test_the_direction_of_the_metric_is_known(bench, weak, metric):
     assert verdict.difference["low"] > 0
 
 
+@pytest.mark.parametrize(("metric", "belief"), [("log_loss", "false"), ("roc_auc", "true"), ("roc_auc", "yes")])
+def test_a_contradicted_direction_is_refused(bench, weak, metric, belief):
+    with pytest.raises(InputError, match="lower_is_better is"):
+        compare(bench.model(), weak, bench.test(), Contest(metric, belief, bootstrap=200))
+
+
+def test_the_calibration_error_is_compared_without_the_bias_of_resampling(bench, weak):
+    result, differences = compare(bench.model(), weak, bench.test(), Contest("calibration_error", bootstrap=200))
+    assert result.difference["low"] < result.difference["value"] < result.difference["high"]
+    assert np.mean(differences) == pytest.approx(result.difference["value"])
+
+
 def test_an_improvement_within_the_margin_is_not_enough(bench, weak):
     gain = compare(bench.model(), weak, bench.test(), QUICK)[0].difference
     for margin, expected in ((gain["low"] * 0.99, "promote"), (gain["low"] * 1.01, "keep"), (1.0, "keep")):

@@ -2,7 +2,9 @@
 
 import json
 import re
+import warnings
 from datetime import datetime
+from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +107,39 @@ def test_one_class_only_still_gives_the_other_metrics(bench, tmp_path):
     assert "roc_auc" not in found.flat_metrics()
     assert any("No test row is of class late" in note for note in found.notes)
     evaluation_report(found).write(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Undefined on these rows: ROC AUC" in page
+    # The best constant is perfect by hindsight here: a percentage of its log loss would be one of nothing.
+    assert "that of the best constant" not in page
+
+
+@pytest.mark.parametrize(("task", "label"), [("multiclass", 1), ("regression", 5.0)])
+def test_rows_of_one_label_still_make_a_page(bench, task, label, tmp_path):
+    path = relabel(bench, tmp_path / "t.parquet", lambda labels: [label] * len(labels), task)
+    found = evaluate(bench.model(task), path, QUICK)
+    assert found.metrics["macro_roc_auc" if task == "multiclass" else "r2"]["value"] is None
+    evaluation_report(found).write(tmp_path / "report.html")
+    assert "Undefined on these rows" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_handful_of_rows_is_judged(bench, task, rows, tmp_path):
+    write_table(tmp_path / "t.parquet", make_table(rows, task, seed=1))
+    found = evaluate(bench.model(task), tmp_path / "t.parquet", Settings(("carrier",), bootstrap=50))
+    assert found.rows == rows
+    found.save(tmp_path / "evaluation.json")
+    evaluation_report(found).write(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("task", "label"), [("binary", "'cancelled'"), ("multiclass", "7"), ("regression", "an infinite value")]
+)
+def test_a_label_the_model_does_not_know_is_refused(bench, task, label, tmp_path):
+    strange = {"binary": "cancelled", "multiclass": 7, "regression": float("inf")}[task]
+    path = relabel(bench, tmp_path / "t.parquet", lambda labels: [strange, *labels[1:]], task)
+    with pytest.raises(InputError, match=label):
+        evaluate(bench.model(task), path, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +199,51 @@ def test_page_stands_alone_and_states_its_subject(bench, task, tmp_path):
     for text in (found.manifest.digest, found.data_digest, "the tests want a pickle", "By carrier", "1,500"):
         assert text in page
     assert page.count("<svg") == (5 if task == "binary" else 3)
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page as a browser would find them; ``drawn`` is the text inside plots."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags, self.words, self.drawn, self.last = set(), [], [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags |= {tag, *(name for name, _ in attrs if name.startswith("on"))}
+        self.last = tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if self.last == "text":
+            self.drawn.append(data.strip())
+
+
+HOSTILE = ["<script>alert(1)</script>", "</text></svg><img src=x onerror=alert(1)>", "a & \"b\" 'c'"]
+FORMULAS = ["$x_{$", "$\\frac$ and more", "$5-$10"]
+ODD = ["x" * 300, "_hidden", "\u4e2d\u6587\nand a line"]
+
+
+@pytest.mark.parametrize("names", [HOSTILE, FORMULAS, ODD], ids=["markup", "formulas", "odd"])
+def test_names_from_the_data_are_shown_and_never_obeyed(names, tmp_path):
+    known = dict(zip(["AA", "DL", "UA"], names, strict=True))
+    classes = {"late": names[0], "ok": names[1]}
+    table = make_table(900)
+    for column, mapping in (("carrier", known), ("target", classes)):
+        changed = pa.array([mapping[one] for one in table.column(column).to_pylist()])
+        table = table.set_column(table.schema.get_field_index(column), column, changed)
+    table = table.rename_columns(["distance", names[2], "carrier", "target"])
+    model = make_model(tmp_path / "model", table, "binary", features=("distance", names[2], "carrier"))
+    write_table(tmp_path / "test.parquet", table)
+    found = evaluate(model, tmp_path / "test.parquet", Settings(("carrier",), bootstrap=50, importance_repeats=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluation_report(found).write(tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert {"svg", "table"} <= page.tags
+    assert not page.tags & {"script", "img", "onerror"}
+    assert set(names) <= set(page.words)
+    # In the plots each name keeps its first letters; taken for a formula or a hidden label it would lose them.
+    for name in names:
+        start = re.sub(r"\s+", " ", name)[:12]
+        assert any(re.sub(r"\s+", " ", word).startswith(start) for word in page.drawn), name

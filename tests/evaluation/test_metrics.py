@@ -6,7 +6,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import choose_rows, draw_counts, resample
-from loopline.components.evaluation.curves import operating_points, reliability, thin_roc
+from loopline.components.evaluation.curves import operating_points, reliability, thin_precision_recall, thin_roc
 from loopline.components.evaluation.metrics import METRICS, calibration_error, find_metric, resolve_direction, score
 from loopline.components.evaluation.weighted import weighted_statistic
 
@@ -106,6 +106,17 @@ def test_thinned_roc_keeps_area_ends_and_finite_thresholds():
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.isfinite(thresholds).all()
     assert auc(false, true) == pytest.approx(roc_auc_score(truth, probability), abs=2e-3)
+
+
+def test_thinned_precision_recall_starts_where_enough_rows_are_called():
+    truth = np.random.default_rng(0).integers(0, 2, 5000)
+    probability = np.linspace(0.999, 0.001, 5000)
+    recall, precision, thresholds = thin_precision_recall(truth, probability)
+    assert len(recall) <= 400
+    assert (recall[0], precision[0]) == (1, truth.mean())
+    assert thresholds[-1] == pytest.approx(probability[9])
+    assert precision[-1] == pytest.approx(truth[:10].mean())
+    assert len(thin_precision_recall(np.array([0, 1]), np.array([0.2, 0.7]))[0]) == 2
 
 
 def test_operating_points_count_what_a_threshold_calls():
