@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from loopline.components.errors import InputError
-from loopline.pipelines.progress import Progress, StepFailed
+from loopline.pipelines.progress import Progress, StepFailed, shown_path
 from loopline.pipelines.spec import TYPES, Parameter, PipelineFile, compiled_names
 
 _DESCRIPTION = """\
@@ -145,14 +145,14 @@ def _run(options: argparse.Namespace) -> int:
         run = run_pipeline(options.pipeline, values, progress)
     finally:
         progress.close()
-    print(f"\nDone. Everything this run wrote is in {_short(run.folder)}")
+    print(f"\nDone. Everything this run wrote is in {shown_path(run.folder)}")
     for name, value in run.outputs.items():
         if not hasattr(value, "path"):
             print(f"  {name}: {value}")
         elif value.schema_title != "system.HTML":  # reports are listed below, where a browser opens them
-            print(f"  {name}: {_short(Path(value.path))}")
+            print(f"  {name}: {shown_path(Path(value.path))}")
     for report in run.reports:
-        print(f"  report: {_short(report)}")
+        print(f"  report: {shown_path(report)}")
     return 0
 
 
@@ -186,12 +186,6 @@ def _demo(options: argparse.Namespace) -> int:
         progress.close()
     print(summary)
     return 0
-
-
-def _short(path: Path) -> str:
-    """Return a path the way a person would type it here."""
-    path = path.absolute()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import loopline.examples.flights
 from loopline.components.environment import home
 from loopline.components.registry.store import ui_command
 from loopline.pipelines.engine import run_pipeline
-from loopline.pipelines.progress import Progress
+from loopline.pipelines.progress import Progress, shown_path
 
 
 def run_demo(progress: Progress) -> str:
@@ -27,6 +27,7 @@ def run_demo(progress: Progress) -> str:
     from loopline.examples.flights.prepare import write_months
 
     folder = home() / "flights"
+    progress.note(f"preparing the flights in {shown_path(folder)}")
     write_months(folder)
     settings = Path(loopline.examples.flights.__file__).with_name("training.yaml")
     parameters = yaml.safe_load(settings.read_text(encoding="utf-8"))
@@ -35,7 +36,7 @@ def run_demo(progress: Progress) -> str:
     report = next(path for path in run.reports if path.stem == "evaluate-model")
     return f"""
 Registered: {parameters["name"]} version {run.outputs["version"]} ({champion})
-Model:      {run.outputs["model"].path}
-Report:     {report}
+Model:      {shown_path(run.outputs["model"].path)}
+Report:     {shown_path(report)}
 MLflow UI:  {ui_command()}
             then open http://localhost:5000"""

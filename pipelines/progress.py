@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
 #: kfp's executor prints every log record this way.
@@ -80,6 +81,12 @@ def _own_frames(lines: list[str]) -> str:
     return "".join(kept).rstrip()
 
 
+def shown_path(path: str | Path) -> str:
+    """Return a path the way a person would type it here: relative when it is below the working directory."""
+    path = Path(path).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 class Progress:
     """A live view of a run, one block of lines a step.
 
@@ -125,6 +132,11 @@ class Progress:
             self._running[name] = time.monotonic()
             self._show(f"{self._clock()}  {name} ...")
         return name
+
+    def note(self, text: str) -> None:
+        """Show a line of its own."""
+        with self._lock:
+            self._show(f"{self._clock()}  {text}")
 
     def line(self, step: str, line: str) -> None:
         """Show a line a step printed, if it is one of Loopline's own."""
