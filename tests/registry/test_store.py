@@ -1,3 +1,5 @@
+import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 from registry_models import free_port
 
 from loopline.components.errors import InputError
+from loopline.components.registry import store
 from loopline.components.registry.store import open_store, tracking_uri, ui_command
 from loopline.components.registry.versions import promote
 
@@ -35,8 +38,8 @@ def test_pod_without_a_server_is_refused(home, monkeypatch):
 def test_environment_is_as_before_afterwards(home, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     before = dict(os.environ)
-    with open_store() as store:
-        assert os.environ["MLFLOW_TRACKING_URI"] == store.uri
+    with open_store() as opened:
+        assert os.environ["MLFLOW_TRACKING_URI"] == opened.uri
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
     assert dict(os.environ) == before
 
@@ -48,6 +51,57 @@ def test_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
         promote("flights", 1)
 
 
+def test_error_of_another_file_keeps_its_message(home, tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), open_store():
+        (tmp_path / "elsewhere").read_text()
+
+
+@pytest.fixture
+def probe_module(tmp_path, monkeypatch):
+    """Write a module that notes whether the garbage collector is on while it is imported, and may fail then."""
+
+    def write(fail: bool) -> str:
+        lines = [
+            "import gc, sys",
+            "sys.collector_was_on = gc.isenabled()",
+            f"if {fail}: raise OSError('broken module')",
+        ]
+        (tmp_path / "collector_probe.py").write_text("\n".join(lines))
+        return "collector_probe"
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "collector_was_on", None, raising=False)
+    yield write
+    sys.modules.pop("collector_probe", None)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("fail", [True, False])
+def test_collector_rests_during_imports_and_is_as_before_afterwards(probe_module, enabled, fail):
+    name = probe_module(fail)
+    if not enabled:
+        gc.disable()
+    try:
+        with pytest.raises(OSError, match="broken module") if fail else contextlib.nullcontext():
+            store._import_modules(name)
+        assert gc.isenabled() is enabled
+        assert sys.collector_was_on is False
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("runtime", "frozen"), [("true", True), ("false", False)])
+def test_only_a_step_keeps_what_is_loaded_out_of_the_collection(home, monkeypatch, runtime, frozen):
+    """A notebook lives on: what it drops later must be found."""
+    monkeypatch.setenv("_KFP_RUNTIME", runtime)
+    gc.unfreeze()
+    try:
+        with open_store():
+            assert (gc.get_freeze_count() > 0) is frozen
+    finally:
+        gc.unfreeze()
+
+
 def test_two_processes_register_at_once_into_an_empty_store(trained, tmp_path):
     environment = {**os.environ, "LOOPLINE_HOME": str(tmp_path / "new")}
     command = [sys.executable, "-c", REGISTER, *map(str, trained.paths()), "flights"]
@@ -57,11 +111,11 @@ def test_two_processes_register_at_once_into_an_empty_store(trained, tmp_path):
     assert versions[0] == versions[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOPLINE_HOME", str(tmp_path / "new"))
-        with open_store() as store:
-            kept = store.client.search_model_versions("name = 'flights'")
+        with open_store() as opened:
+            kept = opened.client.search_model_versions("name = 'flights'")
             assert [str(version.version) for version in kept] == versions[:1]
-            experiment = store.client.get_experiment_by_name("flights").experiment_id
-            assert len(store.client.search_runs([experiment])) == 1
+            experiment = opened.client.get_experiment_by_name("flights").experiment_id
+            assert len(opened.client.search_runs([experiment])) == 1
 
 
 def test_server_that_is_not_there_is_one_sentence_without_credentials(monkeypatch):
