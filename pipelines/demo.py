@@ -32,7 +32,7 @@ def run_demo(progress: Progress) -> str:
     settings = Path(loopline.examples.flights.__file__).with_name("training.yaml")
     parameters = yaml.safe_load(settings.read_text(encoding="utf-8"))
     run = run_pipeline("training", {**parameters, "uri": f"{folder}/flights-2013-0[1-6].csv.gz"}, progress)
-    champion = "and is the champion" if run.outputs["verdict"] == "promote" else "and the champion before it stays"
+    champion = "it is the champion now" if run.outputs["verdict"] == "promote" else "the champion stays as it was"
     report = next(path for path in run.reports if path.stem == "evaluate-model")
     return f"""
 Registered: {parameters["name"]} version {run.outputs["version"]} ({champion})
