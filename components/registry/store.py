@@ -125,7 +125,7 @@ def _embedded_uri() -> str:
 def _import_modules(*names: str) -> None:
     """Import modules without looking for garbage among the hundreds of thousands of objects they create.
 
-    Looking again and again while they load, and once more when the process ends, takes two fifths of a step's
+    Looking again and again while they load, and once more when the process ends, takes a quarter to a half of a step's
     time. A step's process is short: there, what is loaded is kept out of the search for good. Anywhere else the search
     resumes as it was.
     """
