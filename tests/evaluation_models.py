@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -31,19 +30,19 @@ def make_table(rows: int, task: str = "binary", seed: int = 0) -> pa.Table:
     return pa.table({"distance": distance, "noise": random.normal(size=rows), "carrier": carrier, "target": target})
 
 
-def make_model(path: Path, table: pa.Table, task: str, features=("distance", "noise", "carrier"), **training) -> Path:
-    """Write the directory of a model fitted on these rows; the estimator is linear unless ``trees`` is True."""
-    trees = training.pop("trees", False)
+def make_model(
+    path: Path, table: pa.Table, task: str, features=("distance", "noise", "carrier"), estimator=None, **training
+) -> Path:
+    """Write the directory of a model fitted on these rows; the estimator is linear unless one is given."""
     path.mkdir(parents=True)
     frame = table.select(features).to_pandas().astype({n: "float32" for n in features if n != "carrier"})
     target = table.column("target").to_pandas()
     linear = LinearRegression() if task == "regression" else LogisticRegression()
-    final = HistGradientBoostingClassifier(max_iter=20, random_state=0) if trees else linear
     encode = make_column_transformer(
         (OneHotEncoder(sparse_output=False, handle_unknown="ignore"), [n for n in features if n == "carrier"]),
         remainder="passthrough",
     )
-    joblib.dump(make_pipeline(encode, final).fit(frame, target), path / "model.joblib")
+    joblib.dump(make_pipeline(encode, estimator or linear).fit(frame, target), path / "model.joblib")
     columns = tuple(Column(name, kind_of(table.schema.field(name).type)) for name in [*features, "target"])
     Schema(columns, target="target").save(path / "schema.json")
     classes = [] if task == "regression" else sorted(pd.unique(target).tolist())

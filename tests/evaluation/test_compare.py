@@ -44,6 +44,8 @@ def test_the_calibration_error_is_compared_without_the_bias_of_resampling(bench,
     result, differences = compare(bench.model(), weak, bench.test(), Contest("calibration_error", bootstrap=200))
     assert result.difference["low"] < result.difference["value"] < result.difference["high"]
     assert np.mean(differences) == pytest.approx(result.difference["value"])
+    ends = [result.difference["low"], result.difference["high"]]
+    assert ends == pytest.approx(np.quantile(differences, [0.025, 0.975]).tolist())
 
 
 def test_an_improvement_within_the_margin_is_not_enough(bench, weak):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from evaluation_models import make_model, make_table
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.tree import DecisionTreeClassifier
 
 from loopline.components.data.tables import read_table, write_table
 from loopline.components.errors import InputError
@@ -188,6 +189,17 @@ def test_integer_and_boolean_classes_are_judged_like_text(tmp_path):
     assert figures[0]["roc_auc"]["value"] > 0.7
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_model_that_is_certain_and_wrong_has_a_finite_loss(bench, task, tmp_path):
+    model = make_model(tmp_path / "tree", make_table(2000, task), task, estimator=DecisionTreeClassifier())
+    found = evaluate(model, bench.test(task), Settings(bootstrap=50, importance_repeats=1))
+    assert found.metrics["log_loss"]["value"] > found.baseline["log_loss"]
+    found.save(tmp_path / "evaluation.json")
+    assert np.isfinite(list(found.flat_metrics().values())).all()
+    evaluation_report(found).write(tmp_path / "report.html")
+    assert "above that of the best constant" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_page_stands_alone_and_states_its_subject(bench, task, tmp_path):
     found = evaluate(bench.model(task), bench.test(task), Settings(("carrier",), bootstrap=50, importance_repeats=1))
@@ -244,6 +256,8 @@ def test_names_from_the_data_are_shown_and_never_obeyed(names, tmp_path):
     assert not page.tags & {"script", "img", "onerror"}
     assert set(names) <= set(page.words)
     # In the plots each name keeps its first letters; taken for a formula or a hidden label it would lose them.
+    drawn = [re.sub(r"\s+", " ", word).strip() for word in page.drawn]
     for name in names:
-        start = re.sub(r"\s+", " ", name)[:12]
-        assert any(re.sub(r"\s+", " ", word).startswith(start) for word in page.drawn), name
+        assert any(word.startswith(re.sub(r"\s+", " ", name)[:12]) for word in drawn), name
+    legend = [word for word in drawn if word.endswith(" rows)")]
+    assert len(legend) == 2
