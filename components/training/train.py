@@ -117,9 +117,7 @@ def train_estimator(
 
     plan = _announced_plan(train, schema, target, task, features, exclude)
     fitted = fit_sklearn(train, plan, estimator, params, seed)
-    origin = Origin(
-        "train_sklearn", estimator, _given(params), seed, pipeline_run, name, {}
-    )
+    origin = Origin("train_sklearn", estimator, _given(params), seed, pipeline_run, name, {})
     return write_model(model, fitted, plan, train, validation, origin, allow_pickle)
 
 

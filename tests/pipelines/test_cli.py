@@ -80,17 +80,18 @@ def test_a_refusing_step_ends_the_run_and_registers_nothing(bundled, tmp_path, c
     assert "register-model" not in done.stdout
 
 
-def test_a_full_disk_is_one_sentence_and_registers_nothing(bundled, tmp_path):
-    """A real file system of 400 kB, in a mount namespace of its own."""
+@pytest.mark.parametrize("size", ["200k", "1200k"])
+def test_a_full_disk_is_one_sentence_and_promotes_nothing(bundled, tmp_path, size):
+    """A real file system too small for the data, or only for the model store, in a mount namespace of its own."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespaces")
     small = tmp_path / "small"
     small.mkdir()
     program = Path(sys.executable).with_name("loopline")
     words = f"run training --uri {bundled['breast_cancer']} --target target --name cells --rounds 5"
-    script = f"mount -t tmpfs -o size=400k tmpfs {small} && LOOPLINE_HOME={small}/home {program} {words}; echo $?"
+    script = f"mount -t tmpfs -o size={size} tmpfs {small} && LOOPLINE_HOME={small}/home {program} {words}; echo $?"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "2"
-    assert "The disk is full: free space where LOOPLINE_HOME and TMPDIR point to" in done.stderr
+    assert "failed: The disk is full" in done.stderr
     assert "Traceback" not in done.stderr
     assert "promote-model" not in done.stdout
