@@ -7,7 +7,7 @@ from kfp import dsl
 
 VERSION = "0.1.0"
 
-#: Where ``oc apply -k deploy/openshift`` puts the step image. A compile-time choice, see ``loopline compile --image``.
+#: A name in the cluster's own registry. A compile-time choice: see deploy/README.md and ``loopline compile --image``.
 DEFAULT_IMAGE = f"image-registry.openshift-image-registry.svc:5000/loopline/loopline-step:{VERSION}"
 
 

@@ -54,9 +54,12 @@ def compile_pipeline(name: str, image: str = "") -> str:
         target = Path(folder) / "pipeline.yaml"
         Compiler().compile(pipeline, str(target))
         text = target.read_text(encoding="utf-8")
+    check_image(image or step_image())
     if image:
-        check_image(image)
-        text = text.replace(f"image: {step_image()}\n", f"image: {image}\n")
+        line = f"image: {step_image()}\n"
+        if line not in text:
+            raise RuntimeError(f"the compiled pipeline {name} has no line {line!r}: kfp writes images differently now")
+        text = text.replace(line, f"image: {image}\n")
     return text
 
 

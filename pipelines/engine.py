@@ -52,8 +52,8 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
         The finished run.
 
     Raises:
-        InputError: The pipeline or a parameter is unknown, a parameter is missing, or a step refused its input.
-        StepFailed: A step failed; the error carries the step's own traceback.
+        InputError: The pipeline or a parameter is unknown, or a parameter is missing.
+        StepFailed: A step failed, with its own traceback, or refused its input, in one sentence.
     """
     source = PipelineFile.find(pipeline)
     values = source.convert(arguments)

@@ -53,7 +53,7 @@ def sweep(
         class_weight: Empty, balanced, or a JSON object from label to weight.
         exclude: Comma-separated columns not to learn from.
         slices: Comma-separated columns to report by.
-        metric: What champion and challenger are compared by; log_loss or rmse when empty.
+        metric: What trials, and champion and challenger, are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
         seed: Random seed of split, training and bootstrap.
     """
@@ -61,6 +61,7 @@ def sweep(
         uri,
         columns,
         target,
+        task,
         expectations,
         on_error,
         split_method,
@@ -76,10 +77,10 @@ def sweep(
             train=split.outputs["train"], validation=split.outputs["validation"],
             schema=checked.outputs["schema_out"], target=target, task=task, params=params, rounds=rounds,
             early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, exclude=exclude, name=name,
-            seed=seed, pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            seed=seed, pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         )  # fmt: skip
         configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
-    selected = configure(select_model(models=dsl.Collected(trained.outputs["model"])), "Select the best")
+    selected = configure(select_model(models=dsl.Collected(trained.outputs["model"]), metric=metric), "Select the best")
     best = selected.outputs["best"]
     judged = judge_and_register(best, split.outputs["test"], name, slices, metric, margin, seed)
     return TrainingOutputs(judged.version, judged.verdict, best, judged.report)

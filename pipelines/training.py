@@ -27,12 +27,14 @@ class TrainingOutputs(NamedTuple):
 
 
 def prepare(
-    uri: str, columns: str, target: str, expectations: str, on_error: str, split_method: str, split_column: str,
-    test_size: float, validation_size: float, test_start: str, seed: int,
+    uri: str, columns: str, target: str, task: str, expectations: str, on_error: str, split_method: str,
+    split_column: str, test_size: float, validation_size: float, test_start: str, seed: int,
 ):  # fmt: skip
     """Add the steps from raw data to training, validation and test rows; returns the validate and split tasks."""
     ingested = configure(ingest_data(uri=uri, columns=columns), "Ingest data", outside=True, secret="loopline-s3")
-    checked = validate_data(data=ingested.outputs["data"], target=target, expectations=expectations, on_error=on_error)
+    checked = validate_data(
+        data=ingested.outputs["data"], target=target, task=task, expectations=expectations, on_error=on_error
+    )
     configure(checked, "Validate data")
     split = split_data(
         data=checked.outputs["valid"], method=split_method, column=split_column, test_size=test_size,
@@ -94,6 +96,7 @@ def training(
         uri,
         columns,
         target,
+        task,
         expectations,
         on_error,
         split_method,
@@ -107,7 +110,7 @@ def training(
         train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
         target=target, task=task, params=params, rounds=rounds, early_stopping_rounds=early_stopping_rounds,
         class_weight=class_weight, exclude=exclude, name=name, seed=seed,
-        pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )  # fmt: skip
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
     judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)
@@ -165,6 +168,7 @@ def training_sklearn(
         uri,
         columns,
         target,
+        task,
         expectations,
         on_error,
         split_method,
@@ -177,7 +181,7 @@ def training_sklearn(
     trained = train_sklearn(
         train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
         estimator=estimator, target=target, task=task, params=params, exclude=exclude, allow_pickle=allow_pickle,
-        name=name, seed=seed, pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        name=name, seed=seed, pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )  # fmt: skip
     configure(trained, "Train with scikit-learn", memory="4Gi", cpu="2")
     judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)

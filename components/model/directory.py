@@ -3,7 +3,7 @@
 A model directory describes itself. It holds
 
 * the model: ``model.onnx``, ``model.ubj``, ``model.skops`` or ``model.joblib``;
-* ``model-settings.json``: what MLServer needs to serve it;
+* ``model-settings.json``: name, version, inputs and outputs for MLServer, and its runtime where it has one;
 * ``schema.json``: features and target, as they looked at training;
 * ``reference-profile.json`` and ``reference-rows.parquet``: what drift is measured against;
 * ``golden.parquet``: some inputs with the predictions the model gave for them;
@@ -15,6 +15,7 @@ over the same input: run, time and host are provenance and stand in the manifest
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,20 @@ class Manifest:
     @property
     def output_names(self) -> list[str]:
         """Names of the predicted columns: one ``probability_<class>`` a class, or ``prediction``."""
-        return [f"probability_{label}" for label in self.classes] if self.is_classification else ["prediction"]
+        return output_names(self.task, self.classes)
+
+
+def output_names(task: str, classes: Sequence) -> list[str]:
+    """Name the predicted columns of a model.
+
+    Args:
+        task: ``binary``, ``multiclass`` or ``regression``.
+        classes: The labels in the order of the probabilities.
+
+    Returns:
+        One ``probability_<class>`` a class, or ``prediction``.
+    """
+    return ["prediction"] if task == "regression" else [f"probability_{label}" for label in classes]
 
 
 def seal_model(path: str | Path, manifest: Manifest) -> Manifest:
@@ -132,6 +146,10 @@ def verify_model(path: str | Path) -> Manifest:
             raise InputError(f"{name} in model directory {path} is {what}: fetch the model again from its source.")
     if _model_digest(manifest) != manifest.digest:
         raise InputError(f"The manifest in {path} does not match its digest {manifest.digest}: fetch the model again.")
+    # A model server imports the class that the settings name: they must be those that were written.
+    settings = Path(path) / SETTINGS
+    if not settings.is_file() or json.loads(settings.read_bytes()) != _serving_settings(Path(path), manifest):
+        raise InputError(f"{SETTINGS} in model directory {path} is changed or missing: fetch the model again.")
     return manifest
 
 
@@ -161,7 +179,7 @@ def _model_digest(manifest: Manifest) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
-#: The serving class for each format. MLServer's own load XGBoost and scikit-learn files.
+#: MLServer's own runtimes. For ONNX and skops the server is told its class from outside.
 _IMPLEMENTATIONS = {
     "xgboost": "mlserver_xgboost.XGBoostModel",
     "joblib": "mlserver_sklearn.SKLearnModel",
@@ -180,8 +198,18 @@ def _serving_settings(path: Path, manifest: Manifest) -> dict:
         "platform": f"loopline_{manifest.format}",
         "parameters": {"uri": f"./{manifest.file}", "version": manifest.digest},
         "inputs": inputs,
-        "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, 1]} for name in manifest.output_names],
     }
+    if manifest.format == "onnx":
+        settings["outputs"] = _onnx_outputs(manifest)
     if manifest.format in _IMPLEMENTATIONS:
         settings["implementation"] = _IMPLEMENTATIONS[manifest.format]
     return settings
+
+
+def _onnx_outputs(manifest: Manifest) -> list[dict]:
+    if not manifest.is_classification:
+        return [{"name": "prediction", "datatype": "FP32", "shape": [-1, 1]}]
+    return [
+        {"name": "label", "datatype": "INT64", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
+    ]

@@ -26,7 +26,7 @@ def train_xgboost(
     seed: int = 0,
     pipeline_run: str = "",
 ):
-    """Train gradient-boosted trees with XGBoost (histogram method, native categories), whatever the table's size.
+    """Train gradient-boosted trees with XGBoost (histogram method, native categories), streaming the table.
 
     Args:
         train: Rows to learn from.

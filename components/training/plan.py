@@ -11,6 +11,7 @@ import pyarrow as pa
 from loopline.components.data.schema import Schema
 from loopline.components.data.tables import open_parquet, read_table
 from loopline.components.errors import InputError
+from loopline.components.model.directory import output_names
 from loopline.components.model.targets import class_positions, find_classes, infer_task, is_labeled
 from loopline.components.parameters import split_names
 
@@ -96,11 +97,19 @@ def plan_training(
     classes = find_classes(column) if task != "regression" else []
     wanted = split_names(features)
     chosen, left_out = choose_features(schema, target, wanted, split_names(exclude))
+    _check_names(chosen, task, classes)
     present = open_parquet(train).schema_arrow.names
     missing = [name for name in chosen if name not in present]
     if missing:
         raise InputError(f"Feature {missing[0]!r} is in the schema but not in the training table: validate it again.")
     return Plan(target, task, classes, _close_categories(schema.select(chosen)), left_out, len(column))
+
+
+def _check_names(features: Sequence[str], task: str, classes: Sequence) -> None:
+    """Refuse features named like a prediction: golden rows, traffic and answers hold both side by side."""
+    for name in output_names(task, classes):
+        if name in features:
+            raise InputError(f"Feature {name!r} is named like a prediction of this model: rename the column.")
 
 
 def _close_categories(features: Schema) -> Schema:

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import logging
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from loopline.components.data.profile import profile_numbers, profile_table, sav
 from loopline.components.data.schema import Schema
 from loopline.components.data.tables import file_digest, open_parquet, read_batches, read_table, write_table
 from loopline.components.errors import InputError
+from loopline.components.evaluation.metrics import score
 from loopline.components.model.directory import Manifest, seal_model
 from loopline.components.model.predictor import Predictor, feature_columns, open_predictor
 from loopline.components.training.plan import Plan
-from loopline.components.training.scores import validation_scores
 
-#: Rows the reference profile is made of, drawn evenly when there are more: a distribution to about 2e-3.
-PROFILE_ROWS = 500_000
+#: Rows the reference profile is made of, drawn at random when there are more: a distribution to about 3e-3.
+PROFILE_ROWS = 200_000
 #: Rows that travel with the model for tests of drift that need rows.
 REFERENCE_ROWS = 10_000
 #: Rows on which a converted model must predict what the native one predicts.
@@ -113,10 +114,10 @@ def write_model(
     schema.save(path / "schema.json")
     rows = sample_rows(train, schema.names, PROFILE_ROWS, origin.seed)
     manifest = Manifest(plan.task, plan.target, plan.classes, "", "", origin.name)
-    _write_payload(path, model, plan, manifest, rows.slice(0, CHECK_ROWS), allow_pickle)
+    _write_payload(path, model, plan, manifest, pick_rows(rows, CHECK_ROWS, origin.seed), allow_pickle)
     predictor = open_predictor(path, manifest)
     held_out = _validation_rows(validation, schema.names, origin.seed)
-    _write_reference(path, predictor, rows, held_out)
+    _write_reference(path, predictor, rows, held_out, origin.seed)
     manifest.training = {
         "component": origin.component,
         "estimator": origin.estimator,
@@ -124,7 +125,7 @@ def write_model(
         "seed": origin.seed,
         "rows": plan.rows,
         "left_out": plan.left_out,
-        "validation": validation_scores(predictor, held_out) if held_out is not None else {},
+        "validation": _validation_scores(predictor, plan, held_out),
         **origin.details,
     }
     manifest.provenance = {
@@ -149,18 +150,47 @@ def sample_rows(path: str | Path, columns: list[str], rows: int, seed: int) -> p
         seed: The random seed.
 
     Returns:
-        The rows, in an order that is random when some were left out.
+        The rows, in the order of the table.
     """
     total = open_parquet(path).metadata.num_rows
     if total <= rows:
         return read_table(path, columns).select(columns)
-    picked = np.sort(np.random.default_rng(seed).choice(total, rows, replace=False))
+    picked = _draw(total, rows, seed)
     parts, start = [], 0
     for batch in read_batches(path, columns):
         low, high = np.searchsorted(picked, [start, start + batch.num_rows])
         parts.append(pa.Table.from_batches([batch]).take(pa.array(picked[low:high] - start)))
         start += batch.num_rows
     return pa.concat_tables(parts).select(columns)
+
+
+def pick_rows(table: pa.Table, rows: int, seed: int) -> pa.Table:
+    """Draw rows of a table in memory without replacement.
+
+    Args:
+        table: The table.
+        rows: The most rows wanted.
+        seed: The random seed.
+
+    Returns:
+        The rows, in the order of the table.
+    """
+    return table if table.num_rows <= rows else table.take(pa.array(_draw(table.num_rows, rows, seed)))
+
+
+def _draw(total: int, rows: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).choice(total, rows, replace=False))
+
+
+def _validation_scores(predictor: Predictor, plan: Plan, rows: pa.Table | None) -> dict[str, float]:
+    """Score a model on validation rows by every metric that they define."""
+    if rows is None:
+        return {}
+    scores = predictor.predict(rows).astype(float)
+    if plan.is_classification:
+        scores /= scores.sum(axis=1, keepdims=True)  # single precision sums to one only to seven digits
+    found = score(plan.task, plan.encode_target(rows.column(plan.target)), scores)
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def _validation_rows(validation: str | Path | None, columns: list[str], seed: int) -> pa.Table | None:
@@ -221,12 +251,11 @@ def _try_onnx(path: Path, model: TrainedModel, manifest: Manifest, rows: pa.Tabl
     return ""
 
 
-def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, held_out: pa.Table | None) -> None:
+def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, held_out: pa.Table | None, seed: int) -> None:
     """Write what later data are compared with: profile, reference rows and golden predictions."""
     profile = profile_table(rows, predictor.schema)
     # Scores on rows the model has not seen, where there are any: on training rows they are too sure.
     source = held_out if held_out is not None else rows
-    reference = source.slice(0, REFERENCE_ROWS)
     scores = predictor.predict(source).reshape(source.num_rows, -1)
     profile["scores"] = {
         "rows": source.num_rows,
@@ -237,22 +266,21 @@ def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, held_out:
         },
     }
     save_profile(profile, path / "reference-profile.json")
-    write_table(path / "reference-rows.parquet", reference)
-    golden = _golden_rows(rows, predictor.features.names)
+    write_table(path / "reference-rows.parquet", pick_rows(source, REFERENCE_ROWS, seed))
+    golden = _golden_rows(rows, predictor.features)
     predictions = predictor.predict(golden).reshape(golden.num_rows, -1)
     for position, name in enumerate(predictor.manifest.output_names):
         golden = golden.append_column(name, pa.array(predictions[:, position]))
     write_table(path / "golden.parquet", golden)
 
 
-def _golden_rows(rows: pa.Table, features: list[str]) -> pa.Table:
+def _golden_rows(rows: pa.Table, features: Schema) -> pa.Table:
     """Pick rows evenly, half of them with a missing value where there are such."""
-    table = rows.select(features)
-    incomplete = np.zeros(table.num_rows, bool)
-    for column in table.columns:
-        incomplete |= np.asarray(column.is_null())
+    incomplete = np.zeros(rows.num_rows, bool)
+    for values in feature_columns(rows, features).values():
+        incomplete |= (values == "") if values.dtype == object else np.isnan(values)
     picked = []
     for group in (np.flatnonzero(incomplete), np.flatnonzero(~incomplete)):
         count = min(GOLDEN_ROWS // 2, len(group))
         picked.extend(group[np.linspace(0, len(group) - 1, count).astype(int)] if count else [])
-    return table.take(pa.array(sorted(picked)))
+    return rows.select(features.names).take(pa.array(sorted(picked)))

@@ -1,4 +1,4 @@
-"""Train gradient-boosted trees with XGBoost, out of core.
+"""Train gradient-boosted trees with XGBoost from a table that is streamed and held in memory quantized only.
 
 Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016; histogram method with native categories.
 """
@@ -32,6 +32,9 @@ _OWN = {
 }
 
 
+_CLASSIFY = ("binary:logistic", "multi:softprob")
+
+
 @dataclass
 class XGBoostModel:
     """A trained booster.
@@ -40,13 +43,11 @@ class XGBoostModel:
         booster: Cut to its best iteration.
         plan: What it learned from which columns.
         best_iteration: Rounds kept.
-        history: The evaluation metric on the validation rows by round; empty without validation.
     """
 
     booster: xgboost.Booster
     plan: Plan
     best_iteration: int
-    history: list[float]
 
     native_format = "xgboost"
 
@@ -76,7 +77,7 @@ def fit_xgboost(
     class_weight: str = "",
     seed: int = 0,
 ) -> XGBoostModel:
-    """Train a booster on a table of any size.
+    """Train a booster on a table, of which memory holds one byte a value (twice: by row and by column).
 
     Args:
         train: The training table.
@@ -100,7 +101,7 @@ def fit_xgboost(
     weights = class_weights(train, plan, class_weight)
     max_bin = int(settings.get("max_bin", 256))
     matrix = quantized(train, plan, max_bin, weights)
-    evals, history = [], {}
+    evals = []
     if validation is not None and open_parquet(validation).metadata.num_rows:
         evals = [(quantized(validation, plan, max_bin, weights, like=matrix), "validation")]
     booster = xgboost.train(
@@ -109,12 +110,10 @@ def fit_xgboost(
         rounds,
         evals=evals,
         early_stopping_rounds=early_stopping_rounds if evals and early_stopping_rounds > 0 else None,
-        evals_result=history,
         verbose_eval=False,
     )
-    scores = next(iter(history["validation"].values())) if evals else []
     best = booster.best_iteration + 1 if evals and early_stopping_rounds > 0 else rounds
-    return XGBoostModel(booster[:best] if best < rounds else booster, plan, best, [float(score) for score in scores])
+    return XGBoostModel(booster[:best] if best < rounds else booster, plan, best)
 
 
 def check_params(params: str, plan: Plan, seed: int) -> dict:
@@ -149,7 +148,9 @@ def check_params(params: str, plan: Plan, seed: int) -> dict:
 
 def _try_params(settings: dict, given: dict, classes: int) -> None:
     data = np.arange(4 * classes, dtype=np.float32).reshape(-1, 1)
-    probe = xgboost.DMatrix(data, label=np.arange(4 * classes) % classes)
+    labels = np.arange(4 * classes) % classes
+    # Some objectives of regression take positive values only.
+    probe = xgboost.DMatrix(data, label=labels + 1 if settings["objective"] not in _CLASSIFY else labels)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from registry_models import make_model
 
 from loopline.components.data.tables import read_table
 from loopline.components.model.directory import verify_model
 from loopline.components.model.predictor import load_predictor
+from loopline.components.registry.register import register
 from loopline.components.registry.store import tracking_uri
+from loopline.components.registry.versions import promote
 from loopline.pipelines.engine import run_pipeline
+from loopline.pipelines.progress import Progress
 
 WEAK = {"params": '{"max_depth": 1, "learning_rate": 0.01}', "rounds": 1}
 
@@ -42,9 +46,27 @@ def test_only_a_better_model_becomes_the_champion(bundled):
     assert _versions("cells") == {"challenger": 3, "champion": 2, "previous": 1}
 
     verify_model(better.outputs["model"].path)
-    names = [report.name for report in better.reports]
-    assert names == ["validate-data.html", "evaluate-model.html", "compare-models.html"] or set(names) == {
-        "validate-data.html", "evaluate-model.html", "compare-models.html"}  # fmt: skip
+    names = {report.name for report in better.reports}
+    assert names == {"validate-data.html", "evaluate-model.html", "compare-models.html"}
+
+
+def test_champion_of_another_run_is_not_overwritten(bundled, tmp_path):
+    """Another run promotes its model after this one has looked for a champion and before it promotes."""
+    other = register(*make_model(tmp_path / "other").paths(), "cells")
+
+    class Meanwhile(Progress):
+        def done(self, name):
+            super().done(name)
+            if name == "compare-models":
+                promote("cells", other)
+
+    run = run_pipeline(
+        "training", {"uri": str(bundled["breast_cancer"]), "target": "target", "name": "cells", **WEAK}, Meanwhile(None)
+    )
+    assert (run.outputs["verdict"], run.outputs["version"]) == ("promote", 2)
+    assert "promote-model" in run.seconds
+    assert _versions("cells") == {"challenger": 2, "champion": 1}
+    assert "version 1 stays the champion of cells" in (run.folder / "run.log").read_text(encoding="utf-8")
 
 
 def test_same_input_and_parameters_give_the_same_version(bundled):
@@ -90,7 +112,7 @@ def test_sweep_registers_the_best_trial(bundled):
     run = run_pipeline(
         "sweep",
         {"uri": str(bundled["breast_cancer"]), "target": "target", "name": "swept", "rounds": 20,
-         "parameter_sets": json.dumps(trials)},
+         "parameter_sets": json.dumps(trials), "metric": "brier"},
     )  # fmt: skip
     assert {"train-xgboost", "train-xgboost-2", "train-xgboost-3"} <= run.seconds.keys()
     assert verify_model(run.outputs["model"].path).training["params"] == {"max_depth": 4}

@@ -216,3 +216,61 @@ def test_class_weights_move_the_scores(tables):
 def test_manifest_of_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match="There is no model in"):
         read_manifest(tmp_path)
+
+
+def test_what_a_server_would_load_cannot_be_swapped(tables):
+    train_boosted_trees(
+        tables.train, None, tables.schema, tables.model, target="late", exclude=OTHERS["late"], rounds=2
+    )
+    file = tables.model / "model-settings.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "implementation": "evil.Model"}))
+    with pytest.raises(InputError, match=r"model-settings\.json in model directory .* is changed"):
+        verify_model(tables.model)
+
+
+def test_long_tables_are_sampled_over_their_whole_length(tables, monkeypatch):
+    """The first rows of a table in order of time are its oldest: no reference for what comes later."""
+    from loopline.components.training import write
+
+    for name, rows in (("PROFILE_ROWS", 1000), ("REFERENCE_ROWS", 200), ("CHECK_ROWS", 100)):
+        monkeypatch.setattr(write, name, rows)
+    table = make_table(3000, 1)
+    table = table.set_column(1, "count", pa.array(range(3000)))
+    from loopline.components.data.tables import write_table
+
+    write_table(tables.train, table)
+    manifest = train_boosted_trees(
+        tables.train, None, tables.schema, tables.model, target="late", exclude=OTHERS["late"], rounds=3
+    )
+    reference = read_table(tables.model / "reference-rows.parquet")["count"].to_numpy()
+    assert len(reference) == 200
+    assert 1200 < np.median(reference) < 1800
+    assert reference.max() > 2800
+    assert manifest.conversion["rows"] == 100
+    profile = json.loads((tables.model / "reference-profile.json").read_text())
+    assert profile["rows"] == 1000
+    assert profile["columns"]["count"]["maximum"] > 2900
+
+
+def test_golden_rows_hold_missing_values_of_either_kind(tables):
+    """Parquet from pandas says NaN where Arrow says null."""
+    from loopline.components.data.tables import write_table
+
+    table = make_table(3000, 1)
+    size = pa.array(table["size"].to_numpy(), from_pandas=False)
+    assert size.null_count == 0
+    complete = table.set_column(0, "size", size)
+    complete = complete.set_column(2, "color", pa.array(["red"] * 3000))
+    write_table(tables.train, complete)
+    train_boosted_trees(
+        tables.train, None, tables.schema, tables.model, target="late", exclude=OTHERS["late"], rounds=2
+    )
+    golden = read_table(tables.model / "golden.parquet")
+    assert np.isnan(golden["size"].to_numpy()).sum() == 32
+
+
+def test_an_objective_of_positive_values_is_tried_on_such(tables):
+    from loopline.components.training.xgboost_model import check_params
+
+    settings = check_params('{"objective": "reg:gamma"}', _plan(tables, "amount"), seed=0)
+    assert settings["objective"] == "reg:gamma"

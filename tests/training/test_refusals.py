@@ -68,6 +68,14 @@ def test_data_that_do_not_suit_the_estimator(tables):
     assert "cannot be fitted to these data" in _refusal(train_estimator, tables, estimator="MultinomialNB")
 
 
+def test_features_named_like_a_prediction(tables):
+    columns = (Column("probability_True", "number"), Column("late", "boolean"))
+    table = make_table(50, 1).select(["size", "late"]).rename_columns(["probability_True", "late"])
+    write_table(tables.train, table)
+    Schema(columns).save(tables.schema)
+    assert "is named like a prediction" in _refusal(train_boosted_trees, tables, exclude="")
+
+
 def test_missing_target_values(tables):
     table = make_table(50, 1)
     late = pa.array([None, *table["late"].to_pylist()[1:]], pa.bool_())
