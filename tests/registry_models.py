@@ -43,8 +43,8 @@ class Trained:
         return self.model, self.metrics, self.report
 
 
-def make_rows(rows: int, seed: int = 0) -> pa.Table:
-    """Make rows of which each feature misses a fifth of its values."""
+def make_rows(rows: int, seed: int = 0, distance: str = "distance") -> pa.Table:
+    """Make rows of which each feature misses a fifth of its values; the first goes by the name given."""
     random = np.random.default_rng(seed)
     values = {
         "distance": random.normal(500, 100, rows),
@@ -54,15 +54,16 @@ def make_rows(rows: int, seed: int = 0) -> pa.Table:
     }
     columns = {name: pa.array(column, mask=random.random(rows) < 0.2) for name, column in values.items()}
     columns["late"] = pa.array((values["distance"] > 500) & (random.random(rows) > 0.1))
-    return pa.table(columns)
+    return pa.table(columns).rename_columns({"distance": distance})
 
 
-def make_model(folder: Path, seed: int = 0, run: str = "run-1") -> Trained:
+def make_model(folder: Path, seed: int = 0, run: str = "run-1", distance: str = "distance") -> Trained:
     """Fit a forest on a few rows and write a sealed model directory with metrics and report beside it."""
     model = folder / f"model-{seed}"
     model.mkdir(parents=True)
-    table = make_rows(300)
-    features = SCHEMA.select(SCHEMA.names[:-1])
+    table = make_rows(300, distance=distance)
+    schema = Schema((Column(distance, "number"), *SCHEMA.columns[1:]), target=SCHEMA.target)
+    features = schema.select(schema.names[:-1])
     columns = feature_columns(table, features)
     pipeline = make_pipeline(
         make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["carrier"]), remainder="passthrough"),
@@ -70,8 +71,8 @@ def make_model(folder: Path, seed: int = 0, run: str = "run-1") -> Trained:
     )
     pipeline.fit(as_frame(columns), table.column("late").to_numpy())
     joblib.dump(pipeline, model / "model.joblib")
-    SCHEMA.save(model / "schema.json")
-    save_profile(profile_table(table, SCHEMA), model / "reference-profile.json")
+    schema.save(model / "schema.json")
+    save_profile(profile_table(table, schema), model / "reference-profile.json")
     scores = pipeline.predict_proba(as_frame(columns))[:10].astype(np.float32)
     golden = table.select(features.names).slice(0, 10)
     for position, name in enumerate(("probability_False", "probability_True")):

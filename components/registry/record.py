@@ -3,6 +3,7 @@
 import json
 import math
 import numbers
+import re
 from pathlib import Path
 
 from loopline.components.errors import InputError
@@ -10,6 +11,8 @@ from loopline.components.model.directory import Manifest
 
 #: MLflow's limits: characters of a parameter, and of a tag.
 _PARAMETER_CHARACTERS, _TAG_CHARACTERS = 6000, 5000
+#: Characters of the name of a parameter or metric, and what no such name may hold in every MLflow.
+_NAME_CHARACTERS, _UNSAFE = 250, r"[^a-zA-Z0-9_. -]"
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
@@ -30,7 +33,7 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         for name, entry in entries:
             for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
                 if _is_finite(entry.get(key)):
-                    values[name + suffix] = float(entry[key])
+                    values[_safe_name(name, suffix)] = float(entry[key])
     except FileNotFoundError:
         raise InputError(f"There are no metrics at {path}: pass the metrics output of evaluate_model.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -51,7 +54,7 @@ def validation_metrics(manifest: Manifest) -> dict[str, float]:
         Finite numbers by name: ``validation_<metric>``.
     """
     scores = manifest.training.get("validation") or {}
-    return {f"validation_{name}": float(value) for name, value in scores.items() if _is_finite(value)}
+    return {_safe_name(f"validation_{name}"): float(value) for name, value in scores.items() if _is_finite(value)}
 
 
 def run_parameters(manifest: Manifest) -> dict[str, str]:
@@ -61,9 +64,11 @@ def run_parameters(manifest: Manifest) -> dict[str, str]:
         manifest: The model's manifest.
 
     Returns:
-        Text by name; nested values as ``outer.inner``.
+        Text by name; nested values as ``outer.inner``, and as one JSON value where a name comes from the data.
     """
     training = {name: value for name, value in manifest.training.items() if name != "validation"}
+    if left_out := training.pop("left_out", None):
+        training["left_out"] = _as_json(left_out)
     facts = {"task": manifest.task, "target": manifest.target, "format": manifest.format, **training}
     return {name: str(value)[:_PARAMETER_CHARACTERS] for name, value in _flatten(facts)}
 
@@ -89,8 +94,24 @@ def version_tags(manifest: Manifest, pipeline_run: str) -> dict[str, str]:
 def _flatten(values: dict, prefix: str = "") -> list[tuple[str, object]]:
     pairs = []
     for name, value in values.items():
-        pairs.extend(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)])
+        if isinstance(value, dict) and _can_be_names(value):
+            pairs.extend(_flatten(value, f"{prefix}{name}."))
+        else:
+            pairs.append((prefix + name, _as_json(value) if isinstance(value, dict) else value))
     return pairs
+
+
+def _can_be_names(keys: dict) -> bool:
+    """Tell whether MLflow takes the keys as parts of a name: columns and labels of the data can hold anything."""
+    return all(re.fullmatch(r"[a-zA-Z0-9_-]{1,100}", key) for key in keys)
+
+
+def _as_json(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _safe_name(name: str, suffix: str = "") -> str:
+    return re.sub(_UNSAFE, "_", name)[: _NAME_CHARACTERS - len(suffix)] + suffix
 
 
 def _is_finite(value: object) -> bool:

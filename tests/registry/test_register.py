@@ -1,12 +1,16 @@
 import json
 import shutil
 
+import mlflow
+import numpy as np
 import pytest
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from registry_models import make_model, make_rows
 
 from loopline.components.errors import InputError
-from loopline.components.model.directory import read_manifest
+from loopline.components.model.directory import read_manifest, seal_model
+from loopline.components.model.predictor import load_predictor
 from loopline.components.registry import register as module
 from loopline.components.registry.register import register
 from loopline.components.registry.store import open_store
@@ -152,6 +156,56 @@ def test_metrics_of_another_form_are_refused(trained, home, tmp_path, content):
         metrics.write_text(content)
     with pytest.raises(InputError, match="pass the metrics output of evaluate_model"):
         register(trained.model, metrics, trained.report, "flights")
+
+
+def test_columns_of_any_name(trained, home, tmp_path):
+    """Names from the data are no names in MLflow, which refuses most characters there."""
+    model = tmp_path / "model"
+    shutil.copytree(trained.model, model)
+    manifest = read_manifest(model)
+    left_out = {"Date (UTC)": "excluded by parameter", "price [EUR], 100%": "has one value", "\u20ac/kg": "text"}
+    manifest.training["left_out"] = left_out
+    manifest.training["params"] = {"max_depth": 4, "monotone_constraints": {"price [EUR], 100%": 1}}
+    manifest.training["class_weight"] = {"a=b": 1.0, "x" * 300: 2.0}
+    manifest.training["validation"] = {"recall@5": 0.5}
+    seal_model(model, manifest)
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"metrics": {"share > 3 (%)": {"value": 1, "low": 0}}}))
+    assert register(model, metrics, trained.report, "flights") == 1
+    with open_store() as store:
+        run = all_runs(store)[0]
+    assert json.loads(run.data.params["left_out"]) == left_out
+    assert run.data.params["params.max_depth"] == "4"
+    assert json.loads(run.data.params["params.monotone_constraints"]) == {"price [EUR], 100%": 1}
+    assert json.loads(run.data.params["class_weight"]) == {"a=b": 1.0, "x" * 300: 2.0}
+    assert run.data.metrics == {"share _ 3 ___": 1.0, "share _ 3 ____low": 0.0, "validation_recall_5": 0.5}
+
+
+def test_feature_of_any_name(home, tmp_path):
+    """The signature and the example take the name as it is, and so does MLflow's own way to predict."""
+    name = "price [EUR], 100%"
+    trained = make_model(tmp_path, distance=name)
+    manifest = read_manifest(trained.model)
+    manifest.training["left_out"] = {"Date (UTC)": "excluded by parameter"}
+    seal_model(trained.model, manifest)
+    assert register(*trained.paths(), "flights") == 1
+    rows = make_rows(20, distance=name)
+    with open_store():
+        loaded = mlflow.pyfunc.load_model("models:/flights/1")
+    assert name in loaded.metadata.get_input_schema().input_names()
+    want = load_predictor(trained.model).predict(rows)
+    np.testing.assert_array_equal(loaded.predict(rows.to_pandas()).to_numpy(), want)
+
+
+def test_many_columns_left_out_fit_into_one_parameter(trained, home, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(trained.model, model)
+    manifest = read_manifest(model)
+    manifest.training["left_out"] = {f"column {number}": "excluded by parameter" for number in range(1000)}
+    seal_model(model, manifest)
+    assert register(model, trained.metrics, trained.report, "flights") == 1
+    with open_store() as store:
+        assert len(all_runs(store)[0].data.params["left_out"]) == 6000
 
 
 def test_metrics_that_are_not_finite_are_left_out(trained, home, tmp_path):
