@@ -9,8 +9,11 @@ _SECONDS, _RETRIES = 5, 1
 
 
 def without_credentials(text: str) -> str:
-    """Return a text with ``user:password@`` taken out of every URI in it."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    """Return a text with ``user:password@`` taken out of every URI in it.
+
+    A password may hold an ``@``: what comes before the last one is left out.
+    """
+    return re.sub(r"(?<=://)[^/\s]+@", "", text)
 
 
 def probe_server(uri: str) -> None:

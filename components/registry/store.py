@@ -54,14 +54,15 @@ def tracking_uri() -> str:
         An MLflow tracking URI.
 
     Raises:
-        InputError: This is a pod, where SQLite would be lost with it.
+        InputError: This is a pod and nobody named a folder that outlives it: SQLite would be lost.
     """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+    # A workbench is a pod as well; there the engine names a folder for its steps, and the step image names none.
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("LOOPLINE_HOME"):
         raise InputError(
             "MLFLOW_TRACKING_URI is not set and a model kept inside a pod is lost with it: set it to the address of "
-            "the MLflow server."
+            "the MLflow server, or LOOPLINE_HOME to a folder that outlives the pod."
         )
     return _embedded_uri()
 
@@ -108,7 +109,7 @@ def ui_command() -> str:
     Returns:
         A shell command line.
     """
-    uri = tracking_uri()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _embedded_uri()
     if uri.startswith(_SERVER):
         return f"python -m webbrowser {shlex.quote(without_credentials(uri))}"
     mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))

@@ -11,6 +11,7 @@ from registry_models import free_port
 
 from loopline.components.errors import InputError
 from loopline.components.registry import store
+from loopline.components.registry.failures import without_credentials
 from loopline.components.registry.store import open_store, tracking_uri, ui_command
 from loopline.components.registry.versions import promote
 
@@ -31,8 +32,19 @@ def test_environment_comes_first(home, monkeypatch):
 
 def test_pod_without_a_server_is_refused(home, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("LOOPLINE_HOME")
     with pytest.raises(InputError, match="set it to the address of the MLflow server"):
         promote("flights", 1)
+    # Where to look is no step: it is asked for in a workbench, behind a run whose steps had their folder.
+    assert "sqlite:///" in ui_command()
+
+
+def test_pod_with_a_folder_of_its_own_keeps_models_there(home, monkeypatch):
+    """A workbench has a home that stays."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    with open_store() as opened:
+        assert opened.client.search_registered_models() == []
 
 
 def test_environment_is_as_before_afterwards(home, monkeypatch):
@@ -150,3 +162,15 @@ def test_answers_of_other_servers_are_one_sentence(monkeypatch, status, message)
         server.shutdown()
     assert str(status) in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://u:p@ss@host:5000/a", "http://host:5000/a"),
+        ("mysql://u:p@s@s@host/db and https://v:w@other", "mysql://host/db and https://other"),
+        ("http://host/who@example", "http://host/who@example"),
+    ],
+)
+def test_nothing_of_a_password_is_left(text, shown):
+    assert without_credentials(text) == shown
