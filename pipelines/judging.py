@@ -41,7 +41,7 @@ def judge_and_register(model, test, name, slices, metric, margin, seed) -> Judge
     evaluated = evaluate_model(model=model, test=test, slices=slices, seed=seed)
     configure(evaluated, "Evaluate model")
     champion = load_model(name=name, alias="champion", missing="absent")
-    configure(champion, "Load champion", outside=True, secret="loopline-mlflow")
+    configure(champion, "Load champion", outside=True, secret=("loopline-mlflow", "loopline-s3"))
     compared = compare_models(
         challenger=model, champion=champion.outputs["model"], test=test, metric=metric, margin=margin, seed=seed
     )
@@ -50,8 +50,8 @@ def judge_and_register(model, test, name, slices, metric, margin, seed) -> Judge
         model=model, metrics=evaluated.outputs["metrics"], report=evaluated.outputs["report"], name=name,
         pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     )  # fmt: skip
-    configure(registered, "Register model", outside=True, secret="loopline-mlflow").after(compared)
+    configure(registered, "Register model", outside=True, secret=("loopline-mlflow", "loopline-s3")).after(compared)
     with dsl.If(compared.outputs["Output"] == "promote", name="better-than-champion"):
-        promoted = promote_model(name=name, version=registered.output)
+        promoted = promote_model(name=name, version=registered.output, compared_with=champion.outputs["found_version"])
         configure(promoted, "Promote to champion", outside=True, secret="loopline-mlflow")
     return Judged(registered.output, compared.outputs["Output"], evaluated.outputs["report"])

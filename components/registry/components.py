@@ -1,6 +1,6 @@
 """Components of the registry stage: keep models as versions in MLflow and fetch them again."""
 
-from kfp.dsl import HTML, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Input, Metrics, Model, Output, OutputPath
 
 from loopline.components.step import step
 
@@ -40,32 +40,42 @@ def register_model(
 
 
 @step
-def promote_model(name: str, version: int) -> int:
+def promote_model(name: str, version: int, compared_with: int = -1) -> int:
     """Make a version of a registered model the champion; the champion before it becomes the alias previous.
+
+    A champion that another run promoted since the comparison stays.
 
     Args:
         name: The registered model.
         version: The version to promote.
+        compared_with: The champion it was compared with, found_version of load_model, 0 when there was none; -1 to
+            promote whatever is the champion now.
 
     Returns:
-        The version that was the champion before, 0 when there was none.
+        The version that was the champion before, 0 when there was none; the champion itself when it stays.
 
     Raises:
         InputError: There is no such version, or MLflow cannot be reached or refuses.
     """
     from loopline.components.registry.versions import promote
 
-    return promote(name, version)
+    return promote(name, version, compared_with)
 
 
 @step
 def load_model(
-    model: Output[Model], name: str, alias: str = "champion", version: int = 0, missing: str = "fail"
+    model: Output[Model],
+    found_version: OutputPath(int),
+    name: str,
+    alias: str = "champion",
+    version: int = 0,
+    missing: str = "fail",
 ) -> str:
     """Fetch a registered model as a model directory and check that it is what was registered.
 
     Args:
         model: The model directory; its metadata gives name, version and digest.
+        found_version: The version that was fetched, 0 when there is none.
         name: The registered model.
         alias: Which version: champion, challenger, previous or any other alias.
         version: The version, instead of the alias; 0 to go by the alias.
@@ -81,4 +91,6 @@ def load_model(
 
     fetched = fetch(model.path, name, alias, version, missing)
     model.metadata.update(name=name, version=fetched.version, digest=fetched.digest)
+    with open(found_version, "w", encoding="utf-8") as file:
+        file.write(str(fetched.version))
     return "found" if fetched.version else "absent"

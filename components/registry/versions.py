@@ -94,20 +94,27 @@ def find_digest(store: Store, name: str, digest: str) -> list[int]:
     return sorted(int(version.version) for version in found)
 
 
-def promote(name: str, version: int) -> int:
+def promote(name: str, version: int, compared_with: int = -1) -> int:
     """Make a version the champion and keep the one before as ``previous``.
+
+    MLflow has no condition on writing an alias: two promotions within the same moment are not told apart. What is
+    refused is to replace a champion that the version was never compared with, minutes or hours after the comparison.
 
     Args:
         name: The registered model.
         version: The version to promote.
+        compared_with: The champion it was compared with, 0 when there was none; -1 to promote whatever is champion.
 
     Returns:
-        The version that was champion before; 0 when there was none.
+        The version that was champion before; 0 when there was none. The champion stays, and is what is returned, when
+        it is not ``compared_with``.
 
     Raises:
-        InputError: There is no such version, or MLflow cannot be used.
+        InputError: There is no such version, ``compared_with`` is below -1, or MLflow cannot be used.
     """
     check_name(name)
+    if compared_with < -1:
+        raise InputError(f"compared_with is {compared_with}: use a version, 0 for no champion, or -1 not to check.")
     with open_store() as store:
         aliases = find_aliases(store, name)
         if aliases is None or find_version(store, name, version) is None:
@@ -117,9 +124,19 @@ def promote(name: str, version: int) -> int:
             logger.info("version %d of %s is the champion already", version, name)
             before = aliases.get(PREVIOUS, 0)
             return before if before != version else 0
+        if compared_with not in (-1, champion):
+            logger.info(
+                "%s stays the champion of %s: version %d was compared with %s, and the champion changed meanwhile",
+                _describe(champion), name, version, _describe(compared_with),
+            )  # fmt: skip
+            return champion
         # In this order an interruption leaves the old champion in place.
         if champion:
             store.client.set_registered_model_alias(name, PREVIOUS, str(champion))
         store.client.set_registered_model_alias(name, CHAMPION, str(version))
     logger.info("version %d of %s is the champion now, before it was %s", version, name, champion or "none")
     return champion
+
+
+def _describe(champion: int) -> str:
+    return f"version {champion}" if champion else "no model"

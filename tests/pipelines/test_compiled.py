@@ -3,14 +3,18 @@
 import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from loopline.components import STAGES
+from loopline.components.data import s3 as s3_module
 from loopline.pipelines.compile import PIPELINES, compile_pipeline
+from loopline.pipelines.settings import SECRETS
 from loopline.pipelines.spec import compiled_folder, compiled_names
 
 #: Tasks that read or change something outside their pipeline: the same inputs can mean another result.
@@ -113,6 +117,27 @@ def test_secrets_come_from_the_cluster_and_are_optional(name):
             assert secret["optional"] is True
 
 
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_step_gets_the_variables_that_its_code_reads(name):
+    platform = _documents(name)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    found = {}
+    for key, executor in platform.items():
+        secrets = executor.get("secretAsEnv", [])
+        assert {secret["secretName"] for secret in secrets} <= set(SECRETS)
+        found[key.removeprefix("exec-")] = {entry["envVar"] for secret in secrets for entry in secret["keyToEnv"]}
+    s3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL",
+          "AWS_DEFAULT_REGION", "AWS_REGION"}  # fmt: skip
+    source = Path(s3_module.__file__).read_text(encoding="utf-8")
+    # Files are mounted, not named by a secret.
+    assert set(re.findall(r"AWS_[A-Z0-9_]+", source)) - {"AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE"} == s3
+    login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    assert found["ingest-data"] == s3
+    for step in ("load-model", "register-model"):
+        assert found[step] >= login | s3 | {"MLFLOW_S3_ENDPOINT_URL"}
+    assert found["promote-model"] >= login
+    assert not found["promote-model"] & s3
+
+
 def test_every_component_is_in_a_pipeline():
     assert set(_programs()) == set(STAGES)
 
@@ -126,6 +151,7 @@ def test_shipped_program_has_no_undefined_name(component, tmp_path):
     header = (
         "import kfp\nfrom kfp import dsl\n"
         "from kfp.dsl import Artifact, ClassificationMetrics, Dataset, HTML, Input, Metrics, Model, Output\n"
+        "from kfp.dsl import OutputPath\n"
         "from typing import List, NamedTuple\n"
     )
     kept = [line for line in program.splitlines() if "import *" not in line and not line.startswith("import kfp")]

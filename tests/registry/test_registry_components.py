@@ -24,6 +24,7 @@ def test_life_of_a_model(trained, home, tmp_path):
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "runs"))
     absent = load_model(name="flights", missing="absent").outputs
     assert absent["Output"] == "absent"
+    assert absent["found_version"] == 0
     assert is_absent(absent["model"].path)
     assert absent["model"].metadata["version"] == 0
     fetched = _life(model=str(trained.model), metrics=str(trained.metrics), report=str(trained.report)).output

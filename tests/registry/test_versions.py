@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from registry_models import make_model
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import is_absent, read_manifest, seal_model, verify_model
@@ -59,6 +60,26 @@ def test_interrupted_promotion_leaves_a_champion_and_can_be_repeated(registered,
     assert aliases()["champion"] == 1
     assert promote("flights", 2) == 1
     assert aliases() == {"challenger": 2, "champion": 2, "previous": 1}
+
+
+def test_champion_that_another_run_promoted_meanwhile_stays(registered, trained, tmp_path, caplog):
+    """Two runs see the same champion; the second promotes first, and the first was never compared with that."""
+    caplog.set_level("INFO", "loopline")
+    register(*make_model(tmp_path, seed=2).paths(), "flights")
+    seen = fetch(tmp_path / "champion", "flights", missing="absent").version
+    assert promote("flights", 2, compared_with=seen) == 0
+    assert promote("flights", 1, compared_with=seen) == 2
+    assert aliases() == {"challenger": 3, "champion": 2}
+    assert "version 2 stays the champion of flights: version 1 was compared with no model" in caplog.text
+    # The same with a champion to begin with.
+    assert promote("flights", 3, compared_with=2) == 2
+    assert promote("flights", 1, compared_with=2) == 3
+    assert aliases() == {"challenger": 3, "champion": 3, "previous": 2}
+    # A retry of the promotion that was done finds it done.
+    assert promote("flights", 3, compared_with=2) == 2
+    assert promote("flights", 1) == 3
+    with pytest.raises(InputError, match="compared_with is -2"):
+        promote("flights", 2, compared_with=-2)
 
 
 def test_unknown_version_is_refused(registered):
