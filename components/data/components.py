@@ -111,6 +111,9 @@ def split_data(
 ):
     """Split a table into training, validation and test rows; the same seed gives the same split.
 
+    random and stratified place a row by a hash of its content: the order of the rows does not matter, and when rows are
+    added or dropped the others keep their side, but for the few close to a cut.
+
     Args:
         data: The table.
         train: The rows to train on. Metadata of all three: rows, digest.
@@ -122,7 +125,7 @@ def split_data(
         test_size: Share of the rows for the test, 0 to 1.
         validation_size: Share of the rows for validation, 0 to 1.
         test_start: For time: an ISO 8601 timestamp; rows from here on are the test, instead of test_size.
-        seed: Seed of the random split, and of the hash that places a group.
+        seed: Seed of the hash that places a row (random, stratified) or a group; unused for time.
     """
     from loopline.components.data.split import split_table
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.csv_types import ARROW_TYPES
+from loopline.components.data.hashing import row_hashes
 from loopline.components.data.schema import Column, Schema, kind_of
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.data.tables import read_batches
@@ -41,11 +42,18 @@ class Failure:
     examples: list[str] = field(default_factory=list)
     message: str = ""
 
-    def sentence(self) -> str:
-        """Say what is wrong in one clause."""
+    def sentence(self, examples: int = 1) -> str:
+        """Say what is wrong in one clause.
+
+        Args:
+            examples: The most examples to give.
+
+        Returns:
+            The clause, without a full stop unless ``message`` has one.
+        """
         if self.message:
             return self.message
-        seen = f" (e.g. {self.examples[0]})" if self.examples else ""
+        seen = f" (e.g. {', '.join(self.examples[:examples])})" if self.examples else ""
         if self.rule == "duplicates":
             return f"{self.rows:,} row(s) repeat an earlier one{seen}"
         if self.rule == "missing":
@@ -256,22 +264,5 @@ def arrow_schema(found: pa.Schema, schema: Schema) -> pa.Schema:
 
 def _repeated_rows(path: str | Path, names: Sequence[str]) -> np.ndarray:
     """Tell which rows occurred before, by a 64-bit hash of each: 8 bytes a row, and no batch but one in memory."""
-    hashes = [_hashes(batch) for batch in read_batches(path, names)]
+    hashes = [row_hashes(batch) for batch in read_batches(path, names)]
     return pd.Series(np.concatenate(hashes) if hashes else np.array([], np.uint64)).duplicated().to_numpy()
-
-
-def _hashes(batch: pa.RecordBatch) -> np.ndarray:
-    """Hash rows so that equal rows of different batches hash alike.
-
-    Pandas holds integers as floats in a batch that has a gap and not in others, and hashes them differently; so gaps
-    stand in columns of their own.
-    """
-    columns = {}
-    for number, values in enumerate(batch.columns):
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        if pa.types.is_integer(values.type):
-            columns[f"gap {number}"] = values.is_null().to_numpy(zero_copy_only=False)
-            values = values.fill_null(0)
-        columns[f"value {number}"] = values.to_pandas()
-    return pd.util.hash_pandas_object(pd.DataFrame(columns), index=False).to_numpy()

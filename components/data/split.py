@@ -1,7 +1,10 @@
 """Split a table into training, validation and test rows, a batch at a time.
 
-A first pass gives each row its side, one byte a row, from as little as the method needs: the number of rows, or one
-column. A second pass writes the three tables. No more than a batch of whole rows is in memory.
+A first pass gives each row its side from as little as the method needs: a hash of 8 bytes a row, or one column. A
+second pass writes the three tables. No more than a batch of whole rows is in memory.
+
+At random means by a hash of what is in the row, never by where it stands: a champion trained on an earlier state of the
+table is then not tested on rows it was trained on, but for the few that lie close to a cut.
 """
 
 import datetime
@@ -15,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.hashing import row_hashes, seeded
 from loopline.components.data.schema import kind_of
 from loopline.components.data.tables import check_columns, open_parquet, read_batches, read_table
 from loopline.components.data.writing import describe_file, writing_table
@@ -52,7 +56,7 @@ def split_table(
         test_size: Share of the rows for the test.
         validation_size: Share of the rows for validation; 0 for none.
         test_start: For ``time``: rows from this ISO 8601 timestamp on are the test, whatever their share.
-        seed: Seed of every random choice.
+        seed: Seed of the hash that places rows or groups.
 
     Returns:
         ``rows`` and ``digest`` of the training, validation and test table.
@@ -65,11 +69,11 @@ def split_table(
         schema, rows = file.schema_arrow, file.metadata.num_rows
     check_columns(schema.names, [column] if column else [], data)
     if method == "random":
-        sides = assign_random(rows, test_size, validation_size, seed)
+        sides = assign_random(hash_rows(data, rows, seed), test_size, validation_size)
     else:
         values = read_table(data, [column]).column(0)
         if method == "stratified":
-            sides = assign_stratified(values, test_size, validation_size, seed)
+            sides = assign_stratified(values, hash_rows(data, rows, seed), test_size, validation_size)
         elif method == "group":
             sides = assign_groups(values, test_size, validation_size, seed)
         else:
@@ -78,34 +82,52 @@ def split_table(
     return _write(data, schema, sides, (train, validation, test))
 
 
-def assign_random(rows: int, test_size: float, validation_size: float, seed: int) -> np.ndarray:
-    """Give each row a side at random, in exactly the shares asked for.
+def hash_rows(data: str | Path, rows: int, seed: int) -> np.ndarray:
+    """Hash every row by its content and a seed, a batch at a time.
 
     Args:
-        rows: Number of rows.
+        data: A Parquet file.
+        rows: Its number of rows.
+        seed: Any integer.
+
+    Returns:
+        A 64-bit hash of each row, uint64, shape (rows,).
+    """
+    hashes = np.empty(rows, np.uint64)
+    done = 0
+    for batch in read_batches(data):
+        hashes[done : done + batch.num_rows] = seeded(row_hashes(batch), seed)
+        done += batch.num_rows
+    return hashes
+
+
+def assign_random(hashes: np.ndarray, test_size: float, validation_size: float) -> np.ndarray:
+    """Give each row a side by its hash, in the shares asked for.
+
+    Rows are ranked by hash: the first are the test, the next validation, the others for training. So a row keeps its
+    side when others come or go, unless it is close to a cut, and then it moves to or from validation when there is one.
+
+    Args:
+        hashes: The hash of each row, shape (rows,); see ``hash_rows``.
         test_size: Share of the test.
         validation_size: Share of validation.
-        seed: Seed of the permutation.
 
     Returns:
         A side (0 train, 1 validation, 2 test) for each row, uint8, shape (rows,).
     """
-    sides = np.full(rows, TRAIN, np.uint8)
-    tests, validations = round(rows * test_size), round(rows * validation_size)
-    order = np.random.default_rng(seed).permutation(rows)
-    sides[order[:tests]] = TEST
-    sides[order[tests : tests + validations]] = VALIDATION
-    return sides
+    return _cut_by_rank(hashes, round(len(hashes) * test_size), round(len(hashes) * validation_size))
 
 
-def assign_stratified(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:
-    """Give each row a side at random so that every class is shared out alike.
+def assign_stratified(
+    values: pa.ChunkedArray, hashes: np.ndarray, test_size: float, validation_size: float
+) -> np.ndarray:
+    """Give each row a side by its hash so that every class is shared out alike.
 
     Args:
         values: The class of each row; null is a class of its own.
+        hashes: The hash of each row, shape (rows,); see ``hash_rows``.
         test_size: Share of the test.
         validation_size: Share of validation.
-        seed: Seed of the permutations.
 
     Returns:
         A side for each row, uint8, shape (rows,).
@@ -116,25 +138,52 @@ def assign_stratified(values: pa.ChunkedArray, test_size: float, validation_size
     encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
     codes = encoded.indices.to_numpy()
     sides = np.full(len(codes), TRAIN, np.uint8)
-    generator = np.random.default_rng(seed)
     wanted = 1 + (test_size > 0) + (validation_size > 0)
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
     for code, label in enumerate(encoded.dictionary.to_pylist()):
         members = order[starts[code] : starts[code + 1]]
-        if len(members) < wanted:
+        rows = len(members)
+        if rows < wanted:
             raise InputError(
-                f"Class {label!r} has {len(members)} row(s), too few for {wanted} sides: drop the class, merge it with "
+                f"Class {label!r} has {rows} row(s), too few for {wanted} sides: drop the class, merge it with "
                 "another or split with method='random'."
             )
-        members = generator.permutation(members)
-        tests = max(1, round(len(members) * test_size))
-        validations = max(1, round(len(members) * validation_size)) if validation_size else 0
-        # A class of few rows keeps one for training.
-        tests = min(tests, len(members) - 1 - validations)
-        sides[members[:tests]] = TEST
-        sides[members[tests : tests + validations]] = VALIDATION
+        # A class of few rows keeps one for the test and one for training.
+        validations = min(max(1, round(rows * validation_size)), rows - 2) if validation_size else 0
+        tests = min(max(1, round(rows * test_size)), rows - 1 - validations)
+        sides[members] = _cut_by_rank(hashes[members], tests, validations)
     return sides
+
+
+def _cut_by_rank(hashes: np.ndarray, tests: int, validations: int) -> np.ndarray:
+    """Rank rows by hash and cut: test, then validation, then train.
+
+    Equal rows stay together: a cut that would part them moves, by as many rows as the smallest side has at most and
+    never so that a side is empty. Where that is not enough, because a row is repeated too often, they are parted.
+    """
+    rows = len(hashes)
+    order = np.argsort(hashes, kind="stable")
+    reach = min((side for side in (tests, validations, rows - tests - validations) if side), default=0)
+    first = _cut_between(hashes, order, tests, reach, rows - 1 - bool(validations))
+    second = first
+    if validations:
+        # Not behind the first cut, should that have moved by all there was.
+        second = _cut_between(hashes, order, max(tests + validations, first + 1), reach, rows - 1, first + 1)
+    sides = np.full(rows, TRAIN, np.uint8)
+    sides[order[:first]] = TEST
+    sides[order[first:second]] = VALIDATION
+    return sides
+
+
+def _cut_between(hashes: np.ndarray, order: np.ndarray, cut: int, reach: int, most: int, least: int = 1) -> int:
+    """Return the nearest number of rows to a cut that parts no equal rows, or the cut itself if none is in reach."""
+    if not 0 < cut < len(order) or hashes[order[cut - 1]] != hashes[order[cut]]:
+        return cut
+    tie = hashes[order[cut]]
+    ends = int(np.count_nonzero(hashes < tie)), int(np.count_nonzero(hashes <= tie))
+    nearest = sorted((end for end in ends if least <= end <= most), key=lambda end: abs(end - cut))
+    return nearest[0] if nearest and abs(nearest[0] - cut) <= reach else cut
 
 
 def assign_groups(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:
@@ -174,12 +223,13 @@ def assign_by_time(
         A side for each row, uint8, shape (rows,).
 
     Raises:
-        InputError: The column holds no timestamps or some are null, or ``test_start`` cannot be read.
+        InputError: The column holds no timestamps or some are null or NaN, or ``test_start`` cannot be read.
     """
     if kind_of(values.type) not in ("timestamp", "integer", "number"):
         raise InputError(f"Cannot split by time on a column of type {values.type}: name a column of timestamps.")
-    if values.null_count:
-        raise InputError(f"The time column has {values.null_count:,} null value(s): fill them in or drop those rows.")
+    missing = pc.sum(pc.is_null(values, nan_is_null=True)).as_py()
+    if missing:
+        raise InputError(f"The time column has {missing:,} null or NaN value(s): fill them in or drop those rows.")
     start = _parse_start(test_start, values.type) if test_start else None
     times = _as_integers(values)
     rows = len(times)
