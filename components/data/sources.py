@@ -17,6 +17,8 @@ from loopline.components.errors import InputError
 
 #: Seconds to wait for a connection, and for the next bytes on one.
 TIMEOUT = (10, 60)
+#: Hosts that may be read from without encryption: nothing leaves the machine.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _web_source(uri: str) -> Source:
             f"The address of {name} holds a user name or password, which would be stored with the run: "
             "put them in a .netrc file instead."
         )
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
         raise InputError(f"{name} would be read over an unencrypted connection: use https://.")
     return Source(name, lambda: _open_web(uri, name))
 
@@ -152,6 +154,7 @@ def _open_web(uri: str, name: str) -> BinaryIO:
         raise InputError(f"Cannot reach {name} ({_reason(error)}): check the address and the network.") from None
     except (requests.exceptions.Timeout, requests.exceptions.RequestException, OSError) as error:
         raise InputError(f"Cannot read {name} ({type(error).__name__}): check the address and the network.") from None
+    _check_redirects(response, uri, name)
     if response.status_code != 200:
         response.close()
         advice = {
@@ -161,6 +164,19 @@ def _open_web(uri: str, name: str) -> BinaryIO:
         }.get(response.status_code, "try again later or check the address")
         raise InputError(f"{name} answered HTTP {response.status_code}: {advice}.")
     return io.BufferedReader(WebStream(response.raw, name), 2**20)
+
+
+def _check_redirects(response: requests.Response, uri: str, name: str) -> None:
+    """Refuse a response if any step on the way to it was unencrypted, other than from one local address to another."""
+    local = urlsplit(uri).scheme == "http"
+    for step in (*response.history, response):
+        parts = urlsplit(step.url)
+        if parts.scheme != "https" and not (local and parts.hostname in LOCAL_HOSTS):
+            response.close()
+            raise InputError(
+                f"{name} redirects to {safe_name(step.url)}, an unencrypted connection: use an address that stays on "
+                "https://."
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -174,8 +174,6 @@ def _open(source: Source) -> BinaryIO:
     try:
         return source.open()
     except OSError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"Cannot read {source.name} ({error.strerror}): check the file and its permissions.") from None
 
 

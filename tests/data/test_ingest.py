@@ -345,6 +345,18 @@ def test_https_failures(web, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_https_is_never_left_for_plain_http(web_tls, tmp_path):
+    address = web_tls
+    assert ingest(f"{address}/moved/secure", tmp_path / "out")["rows"] == 2
+    (tmp_path / "out").unlink()
+    # At the end of the way, and in the middle of it.
+    for path in ("/down/plain", "/down/up/secure"):
+        with pytest.raises(InputError, match=r"redirects to http://127\.0\.0\.1:.*unencrypted") as caught:
+            ingest(f"{address}{path}?token=secret", tmp_path / "out")
+        assert "secret" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+
 def test_split_names():
     assert split_names(' a, "b, c" ,d') == ["a", "b, c", "d"]
     assert split_names("") == []
