@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from loopline.components.data.infer import FEWEST_ROWS, infer_schema, tighten, training_problems
-from loopline.components.data.rules import Failure, arrow_schema, checked_batches, rule_count, table_failures
+from loopline.components.data.rules import (
+    EXAMPLES,
+    Failure,
+    arrow_schema,
+    checked_batches,
+    rule_count,
+    table_failures,
+)
 from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary, summarize
 from loopline.components.data.tables import open_parquet
@@ -21,6 +29,8 @@ logger = logging.getLogger("loopline")
 
 TASKS = ("auto", "binary", "multiclass", "regression")
 MODES = ("fail", "quarantine")
+#: Broken rules that a failed step logs.
+LOGGED_RULES = 20
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,8 @@ def _check_rows(
         if failures and on_error == "fail":
             raise _failed(failures, report)
         if not valid.rows:
-            raise InputError(f"Every row breaks a rule, so none is left: see the report at {report}.")
+            _log_failures(failures)
+            raise InputError(f"Every row breaks a rule, so none is left{_place(report)}.")
     schema.save(schema_out)
     if extra:
         logger.info("columns left out because the schema does not have them: %s", ", ".join(extra))
@@ -145,12 +156,26 @@ def _check_rows(
 
 
 def _failed(failures: Sequence[Failure], report: str | Path) -> InputError:
-    for failure in failures[1:10]:
-        logger.info("also: %s", failure.sentence())
+    _log_failures(failures)
     first = failures[0].sentence().rstrip(".")
     if len(failures) == 1:
-        return InputError(f"{first[0].upper()}{first[1:]}; the report is at {report}.")
-    return InputError(f"{len(failures)} rules are broken, first: {first}; the report is at {report}.")
+        return InputError(f"{first[0].upper()}{first[1:]}{_place(report)}.")
+    return InputError(f"{len(failures)} rules are broken, first: {first}{_place(report)}.")
+
+
+def _log_failures(failures: Sequence[Failure]) -> None:
+    """Log what is broken: on a cluster the report of a failed step is never uploaded, and the log is all there is."""
+    for failure in failures[:LOGGED_RULES]:
+        logger.info("broken: %s", failure.sentence(EXAMPLES))
+    if len(failures) > LOGGED_RULES:
+        logger.info("and %s more broken rules", f"{len(failures) - LOGGED_RULES:,}")
+
+
+def _place(report: str | Path) -> str:
+    """Say where to read more: a pod's files are gone with it, its log stays."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "; the log of the step has examples of every broken rule"
+    return f"; the report is at {report}"
 
 
 def _check_parameters(task: str, on_error: str, min_rows: int, duplicates: str) -> None:

@@ -120,6 +120,42 @@ def test_the_first_of_several_rules_is_named_with_their_number(check, tmp_path, 
     assert "'distance'" in message
 
 
+def test_every_broken_rule_is_logged_with_examples(check, tmp_path, given, caplog):
+    table = _table(distance=[-1, -2, -3, -4] + [0] * (ROWS - 4), carrier=["ZZ"] + ["AA"] * (ROWS - 1))
+    with caplog.at_level("INFO", "loopline"):
+        _refused(check, tmp_path, table, schema_path=given)
+    broken = [record.getMessage() for record in caplog.records if "broken: " in record.getMessage()]
+    assert len(broken) == 2
+    assert "'distance'" in broken[0]
+    assert "4 row(s)" in broken[0]
+    assert "-1 in row 1, -2 in row 2, -3 in row 3)" in broken[0]
+    assert "ZZ in row 1" in broken[1]
+
+
+def test_the_log_of_broken_rules_is_bounded(check, tmp_path, caplog):
+    table = pa.table({f"c{i}": range(ROWS) for i in range(25)})
+    limits = json.dumps({name: {"minimum": 1} for name in table.column_names})
+    with caplog.at_level("INFO", "loopline"):
+        assert "25 rules" in _refused(check, tmp_path, table, expectations=limits)
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("broken: column" in message for message in messages) == 20
+    assert messages[-1].endswith("and 5 more broken rules")
+
+
+@pytest.mark.parametrize("on_error", ["fail", "quarantine"])
+def test_a_pod_names_no_path_that_is_gone_with_it(check, tmp_path, given, caplog, monkeypatch, on_error):
+    table = _table(distance=[-1] * ROWS)
+    options = {"schema_path": given, "on_error": on_error}
+    assert "report.html" in _refused(check, tmp_path, table, **options)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    caplog.clear()
+    with caplog.at_level("INFO", "loopline"):
+        message = _refused(check, tmp_path, table, **options)
+    assert str(tmp_path) not in message
+    assert "log" in message
+    assert "-1 in row 1" in caplog.text
+
+
 def test_batches_do_not_change_the_result(check, tmp_path, given, monkeypatch):
     table = _table(distance=[-1, *range(1, ROWS - 1), 70], carrier=(["ZZ", "AA", "B6"] * ROWS)[:ROWS])
     table = pa.concat_tables([table, table])
