@@ -3,6 +3,7 @@
 skops names the members of its archive by memory addresses and stamps them with the time; two dumps of one model differ.
 """
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -18,8 +19,6 @@ def dump_skops(model: object, path: str | Path) -> None:
         model: A scikit-learn estimator or pipeline.
         path: The file to write.
     """
-    import io
-
     from skops.io import dumps
 
     with zipfile.ZipFile(io.BytesIO(dumps(model))) as source:

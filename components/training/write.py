@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from loopline.components.data.profile import profile_numbers, profile_table, save_profile
-from loopline.components.data.schema import Schema
+from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import file_digest, open_parquet, read_batches, read_table, write_table
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
@@ -117,7 +117,12 @@ def write_model(
     _write_payload(path, model, plan, manifest, pick_rows(rows, CHECK_ROWS, origin.seed), allow_pickle)
     predictor = open_predictor(path, manifest)
     held_out = _validation_rows(validation, schema.names, origin.seed)
-    _write_reference(path, predictor, rows, held_out, origin.seed)
+    # Scores on rows the model has not seen, where there are any: on training rows they are too sure.
+    source = held_out if held_out is not None else rows
+    scores = predictor.predict(source)
+    _write_reference(path, predictor, rows, pick_rows(source, REFERENCE_ROWS, origin.seed))
+    profile = profile_table(rows, schema) | {"scores": _profile_scores(scores, manifest, held_out is not None)}
+    save_profile(profile, path / "reference-profile.json")
     manifest.training = {
         "component": origin.component,
         "estimator": origin.estimator,
@@ -125,7 +130,7 @@ def write_model(
         "seed": origin.seed,
         "rows": plan.rows,
         "left_out": plan.left_out,
-        "validation": _validation_scores(predictor, plan, held_out),
+        "validation": _validation_scores(plan, held_out, scores),
         **origin.details,
     }
     manifest.provenance = {
@@ -182,11 +187,11 @@ def _draw(total: int, rows: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(total, rows, replace=False))
 
 
-def _validation_scores(predictor: Predictor, plan: Plan, rows: pa.Table | None) -> dict[str, float]:
+def _validation_scores(plan: Plan, rows: pa.Table | None, scores: np.ndarray) -> dict[str, float]:
     """Score a model on validation rows by every metric that they define."""
     if rows is None:
         return {}
-    scores = predictor.predict(rows).astype(float)
+    scores = scores.astype(float)
     if plan.is_classification:
         scores /= scores.sum(axis=1, keepdims=True)  # single precision sums to one only to seven digits
     found = score(plan.task, plan.encode_target(rows.column(plan.target)), scores)
@@ -199,9 +204,7 @@ def _validation_rows(validation: str | Path | None, columns: list[str], seed: in
     return sample_rows(validation, columns, PROFILE_ROWS, seed)
 
 
-def _target_column(plan: Plan):
-    from loopline.components.data.schema import Column
-
+def _target_column(plan: Plan) -> Column:
     if not plan.is_classification:
         return Column(plan.target, "number")
     kind = {bool: "boolean", int: "integer", str: "category"}[type(plan.classes[0])]
@@ -251,22 +254,19 @@ def _try_onnx(path: Path, model: TrainedModel, manifest: Manifest, rows: pa.Tabl
     return ""
 
 
-def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, held_out: pa.Table | None, seed: int) -> None:
-    """Write what later data are compared with: profile, reference rows and golden predictions."""
-    profile = profile_table(rows, predictor.schema)
-    # Scores on rows the model has not seen, where there are any: on training rows they are too sure.
-    source = held_out if held_out is not None else rows
-    scores = predictor.predict(source).reshape(source.num_rows, -1)
-    profile["scores"] = {
-        "rows": source.num_rows,
-        "held_out": held_out is not None,
-        "columns": {
-            name: {"kind": "number", **profile_numbers(scores[:, position].astype(float))}
-            for position, name in enumerate(predictor.manifest.output_names)
-        },
+def _profile_scores(scores: np.ndarray, manifest: Manifest, held_out: bool) -> dict:
+    """Profile what the model predicts, one entry a predicted column."""
+    columns = scores.reshape(len(scores), -1).astype(float)
+    entries = {
+        name: {"kind": "number", **profile_numbers(columns[:, position])}
+        for position, name in enumerate(manifest.output_names)
     }
-    save_profile(profile, path / "reference-profile.json")
-    write_table(path / "reference-rows.parquet", pick_rows(source, REFERENCE_ROWS, seed))
+    return {"rows": len(scores), "held_out": held_out, "columns": entries}
+
+
+def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, reference: pa.Table) -> None:
+    """Write rows that later data are compared with, and rows with the predictions a server must give."""
+    write_table(path / "reference-rows.parquet", reference)
     golden = _golden_rows(rows, predictor.features)
     predictions = predictor.predict(golden).reshape(golden.num_rows, -1)
     for position, name in enumerate(predictor.manifest.output_names):
