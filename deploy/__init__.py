@@ -1,0 +1,1 @@
+"""What a cluster needs, and the template of the configuration repository."""
