@@ -12,6 +12,10 @@ from loopline.components.data.tables import check_columns
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, read_manifest
 
+#: A score of the same model in another format or on another machine may differ by ATOL + RTOL * |score|: single
+#: precision, summed over some hundred trees.
+RTOL, ATOL = 1e-4, 1e-5
+
 
 class Predictor:
     """A loaded model.
@@ -94,6 +98,19 @@ def open_predictor(path: str | Path, manifest: Manifest) -> Predictor:
         raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(loaders)}.")
     features = schema.select([name for name in schema.names if name != manifest.target])
     return Predictor(manifest, schema, loaders[manifest.format](path / manifest.file, manifest, features))
+
+
+def agree(scores: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Compare scores of the same rows that should be the same but for rounding.
+
+    Args:
+        scores: What ``predict`` gave, or a model server.
+        expected: What it should have given; the same shape.
+
+    Returns:
+        For each score whether it is within the tolerance; never where one is NaN.
+    """
+    return np.abs(scores - expected) <= ATOL + RTOL * np.abs(expected)
 
 
 def feature_columns(table: pa.Table | pa.RecordBatch, features: Schema) -> dict[str, np.ndarray]:

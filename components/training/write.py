@@ -18,7 +18,7 @@ from loopline.components.data.tables import file_digest, open_parquet, read_batc
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
 from loopline.components.model.directory import Manifest, seal_model
-from loopline.components.model.predictor import Predictor, feature_columns, open_predictor
+from loopline.components.model.predictor import ATOL, RTOL, Predictor, agree, feature_columns, open_predictor
 from loopline.components.training.plan import Plan
 
 #: Rows the reference profile is made of, drawn at random when there are more: a distribution to about 3e-3.
@@ -27,8 +27,6 @@ PROFILE_ROWS = 200_000
 REFERENCE_ROWS = 10_000
 #: Rows on which a converted model must predict what the native one predicts.
 CHECK_ROWS = 20_000
-#: A converted score may differ by ATOL + RTOL * |score|: single precision, summed over some hundred trees.
-RTOL, ATOL = 1e-4, 1e-5
 #: Rows replayed against a model server.
 GOLDEN_ROWS = 64
 
@@ -242,7 +240,7 @@ def _try_onnx(path: Path, model: TrainedModel, manifest: Manifest, rows: pa.Tabl
         file.unlink(missing_ok=True)
         return f"it does not convert to ONNX ({str(error).strip().splitlines()[0][:200]})"
     difference = np.abs(converted - native)
-    if not (difference <= ATOL + RTOL * np.abs(native)).all():
+    if not agree(converted, native).all():
         file.unlink()
         return f"its ONNX form predicts differently by up to {difference.max():.2g} (tolerance {ATOL} + {RTOL} * value)"
     manifest.conversion = {

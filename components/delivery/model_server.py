@@ -1,0 +1,178 @@
+"""A model server as a process of its own, started on free ports and stopped whatever happens."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from loopline.components.errors import InputError
+
+#: Seconds a server may take to load its model, and to answer what is open once it is told to stop.
+START_S, STOP_S = 120.0, 15.0
+_HOST = "127.0.0.1"
+#: What belongs to the process that starts the server: secrets it has no use for, and where traffic of a site goes.
+_WITHHELD = ("COSIGN_", "GIT_", "LOOPLINE_TRAFFIC_", "LOOPLINE_SITE", "LOOPLINE_IMAGE_DIGEST")
+#: From ``sys/prctl.h``: the signal a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class ModelServer:
+    """A running model server.
+
+    Attributes:
+        url: Where it answers REST: ``http://127.0.0.1:port``.
+        grpc: Where it answers gRPC: ``127.0.0.1:port``.
+        metrics: Where it shows its metrics.
+        pid: Its process.
+        log: The file with what it prints.
+    """
+
+    url: str
+    grpc: str
+    metrics: str
+    log: Path
+    _process: subprocess.Popen
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    def end(self) -> str:
+        """Return how the server ended and its last words; empty while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}: {last_line(self.log)}"
+
+
+@contextlib.contextmanager
+def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> Iterator[ModelServer]:
+    """Serve a model directory for the length of a ``with`` block.
+
+    The server dies with the process that started it, even by ``kill -9``. It does not inherit keys, Git credentials or
+    the traffic log of a site; nothing it writes outlives it.
+
+    Args:
+        model: The model directory.
+        start_s: Seconds until it must be ready.
+        variables: Environment variables to give it, such as ``LOOPLINE_IMAGE_DIGEST``.
+
+    Yields:
+        The server, ready to answer.
+
+    Raises:
+        InputError: It ended while starting, or was not ready in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="loopline-server-") as folder, _reserve_ports(3) as ports:
+        log = Path(folder) / "log.txt"
+        rest, grpc, metrics = (str(port) for port in ports)
+        command = [sys.executable, "-m", "loopline.components.serving", str(Path(model).absolute())]
+        command += ["--http-port", rest, "--grpc-port", grpc, "--metrics-port", metrics]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=_inherited() | variables,
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid()),
+            )
+        server = ModelServer(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", f"http://{_HOST}:{metrics}", log, process)
+        try:
+            _wait_ready(server, start_s)
+            yield server
+        finally:
+            _stop(process)
+
+
+def is_ready(url: str, timeout_s: float = 2.0) -> bool:
+    """Return whether a model server says that it is ready.
+
+    Args:
+        url: Where it answers REST.
+        timeout_s: Seconds to wait for its answer.
+    """
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy does not know this machine's own servers
+            return session.get(f"{url}/v2/health/ready", timeout=timeout_s).status_code == 200
+    except requests.exceptions.RequestException:
+        return False
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a server's log that says something."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it printed nothing"
+
+
+@contextlib.contextmanager
+def _reserve_ports(count: int) -> Iterator[list[int]]:
+    """Hold free ports for a server to come.
+
+    A socket that is bound and does not listen keeps the port from everyone who does not set the same options; servers
+    set them, so the port can be taken and not lost in between.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "SO_REUSEPORT"):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((_HOST, 0))
+        yield [one.getsockname()[1] for one in sockets]
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+
+
+def _die_with(parent: int):
+    """Return what a child does first: ask the kernel (Linux) to kill it when its parent dies."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before it was asked for
+            os._exit(1)
+
+    return bind
+
+
+def _wait_ready(server: ModelServer, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_ready(server.url):
+        if ended := server.end():
+            raise InputError(f"The model server {ended}")
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"The model server was not ready in {seconds:g} s; its last words: {last_line(server.log)}"
+            )
+        time.sleep(0.05)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
+    process.wait()
