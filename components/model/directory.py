@@ -147,8 +147,10 @@ def verify_model(path: str | Path) -> Manifest:
     if _model_digest(manifest) != manifest.digest:
         raise InputError(f"The manifest in {path} does not match its digest {manifest.digest}: fetch the model again.")
     # A model server imports the class that the settings name: they must be those that were written.
-    settings = Path(path) / SETTINGS
-    if not settings.is_file() or json.loads(settings.read_bytes()) != _serving_settings(Path(path), manifest):
+    settings, expected = Path(path) / SETTINGS, _serving_settings(Path(path), manifest)
+    written = json.loads(settings.read_bytes()) if settings.is_file() else {}
+    # Models written before there was a class for their format name none, which is harmless.
+    if {"implementation": expected["implementation"], **written} != expected:
         raise InputError(f"{SETTINGS} in model directory {path} is changed or missing: fetch the model again.")
     return manifest
 
@@ -179,8 +181,11 @@ def _model_digest(manifest: Manifest) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
 
-#: MLServer's own runtimes. For ONNX and skops the server is told its class from outside.
+_RUNTIME = "loopline.components.serving.runtime.LooplineModel"
+#: The class that serves each format. MLServer's own ones where the platform's stock runtime has them.
 _IMPLEMENTATIONS = {
+    "onnx": _RUNTIME,
+    "skops": _RUNTIME,
     "xgboost": "mlserver_xgboost.XGBoostModel",
     "joblib": "mlserver_sklearn.SKLearnModel",
 }
@@ -196,13 +201,12 @@ def _serving_settings(path: Path, manifest: Manifest) -> dict:
     settings = {
         "name": manifest.name,
         "platform": f"loopline_{manifest.format}",
+        "implementation": _IMPLEMENTATIONS[manifest.format],
         "parameters": {"uri": f"./{manifest.file}", "version": manifest.digest},
         "inputs": inputs,
     }
     if manifest.format == "onnx":
         settings["outputs"] = _onnx_outputs(manifest)
-    if manifest.format in _IMPLEMENTATIONS:
-        settings["implementation"] = _IMPLEMENTATIONS[manifest.format]
     return settings
 
 
