@@ -57,13 +57,29 @@ class ModelServer:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"{how}: {last_line(self.log)}"
 
+    def stop(self) -> str:
+        """Tell the server to end and wait for it; returns what went wrong, empty when it ended as it should."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                return f"did not end in {STOP_S:g} s: {last_line(self.log)}"
+        return "" if self._process.returncode == 0 else self.end()
+
+    def kill(self) -> None:
+        """End the server, and whatever it started, at once; nothing is done when it has ended."""
+        if self._process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+
 
 @contextlib.contextmanager
 def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> Iterator[ModelServer]:
     """Serve a model directory for the length of a ``with`` block.
 
-    The server dies with the process that started it, even by ``kill -9``. It does not inherit keys, Git credentials or
-    the traffic log of a site; nothing it writes outlives it.
+    The server dies with the thread that started it, even by ``kill -9`` (on Linux, where the kernel sees to it). It
+    does not inherit keys, Git credentials or the traffic log of a site; nothing it writes outlives it.
 
     Args:
         model: The model directory.
@@ -97,7 +113,8 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
             _wait_ready(server, start_s)
             yield server
         finally:
-            _stop(process)
+            server.stop()
+            server.kill()
 
 
 def is_ready(url: str, timeout_s: float = 2.0) -> bool:
@@ -166,13 +183,3 @@ def _wait_ready(server: ModelServer, seconds: float) -> None:
                 f"The model server was not ready in {seconds:g} s; its last words: {last_line(server.log)}"
             )
         time.sleep(0.05)
-
-
-def _stop(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-    process.wait()

@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from registry_models import free_port
+from training_tables import make_table
+
+from loopline.components.delivery.inference import (
+    RefusedError,
+    UnreachableError,
+    build_request,
+    call_rest,
+    load_features,
+    predict_grpc,
+    predict_rest,
+)
+from loopline.components.errors import InputError
+from loopline.components.model.directory import read_manifest
+from loopline.components.model.predictor import load_predictor
+
+
+def address(served, predict):
+    return served.url if predict is predict_rest else served.grpc
+
+
+@pytest.mark.parametrize("predict", [predict_rest, predict_grpc])
+def test_answers_are_the_predictions_of_the_model(served, small_model, predict):
+    rows = make_table(200, 9)
+    assert rows["size"].null_count and rows["color"].null_count, "the rows have to have gaps"
+    answer = predict(address(served, predict), "small-late", rows, load_features(small_model))
+    np.testing.assert_allclose(answer.scores, load_predictor(small_model).predict(rows), rtol=1e-4, atol=1e-5)
+    assert answer.scores.shape == (200, 2) and answer.scores.dtype == np.float32
+    assert answer.model == "small-late" and answer.version
+    assert answer.parameters["model_digest"] == read_manifest(small_model).digest
+    assert answer.parameters["image_digest"] == "sha256:" + "1" * 64
+
+
+def test_a_request_is_strict_json_with_null_for_a_missing_number(small_model):
+    rows = pa.table({"size": pa.array([None, 1.5]), "count": [1, 2], "color": pa.array([None, "é"])})
+    request = build_request(rows, load_features(small_model))
+    assert json.loads(json.dumps(request, allow_nan=False)) == {
+        "inputs": [
+            {"name": "size", "shape": [2, 1], "datatype": "FP32", "data": [None, 1.5]},
+            {"name": "count", "shape": [2, 1], "datatype": "FP32", "data": [1.0, 2.0]},
+            {"name": "color", "shape": [2, 1], "datatype": "BYTES", "data": ["", "é"]},
+        ]
+    }
+
+
+def test_a_missing_feature_is_named_before_anything_is_sent(small_model):
+    with pytest.raises(InputError, match="'size' is not in the rows to predict"):
+        build_request(pa.table({"count": [1], "color": ["red"]}), load_features(small_model))
+
+
+@pytest.mark.parametrize("predict", [predict_rest, predict_grpc])
+def test_nobody_there(small_model, predict):
+    port = free_port()
+    where = f"http://127.0.0.1:{port}" if predict is predict_rest else f"127.0.0.1:{port}"
+    with pytest.raises(UnreachableError, match=rf"No model server answers at .*{port}"):
+        predict(where, "small-late", make_table(1, 0), load_features(small_model), timeout_s=2)
+
+
+@pytest.mark.parametrize(("predict", "status"), [(predict_rest, 404), (predict_grpc, "NOT_FOUND")])
+def test_a_refusal_has_the_status_and_the_words_of_the_server(served, small_model, predict, status):
+    with pytest.raises(RefusedError, match="nobody") as caught:
+        predict(address(served, predict), "nobody", make_table(1, 0), load_features(small_model))
+    assert caught.value.status == status and "nobody" in caught.value.reason
+
+
+def test_what_is_no_model_server(served):
+    with pytest.raises(InputError, match="did not answer with a JSON object"):
+        call_rest(served.metrics, "/metrics")
