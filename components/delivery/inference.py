@@ -14,6 +14,7 @@ import pyarrow as pa
 import requests
 
 from loopline.components.data.schema import Schema
+from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
 from loopline.components.model.predictor import feature_columns
@@ -204,30 +205,30 @@ def call_rest(address: str, path: str, body: Mapping | None = None, timeout_s: f
         RefusedError: The server answered with an error.
         InputError: The answer is not a JSON object.
     """
-    url = address.rstrip("/") + path
-    try:
-        with requests.Session() as session:
-            # SSL_CERT_FILE is what OpenShift sets. A proxy does not know this machine's own servers.
-            session.trust_env = urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
-            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
-            method = "GET" if body is None else "POST"
-            answer = session.request(method, url, json=body, timeout=timeout_s, verify=verify, allow_redirects=False)
-    except requests.exceptions.SSLError:
-        raise UnreachableError(
-            f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
-        ) from None
-    except (requests.exceptions.RequestException, OSError) as error:
-        raise UnreachableError(f"No model server answers at {address} ({type(error).__name__}).") from None
+    answer = _request(address, path, body, timeout_s)
     try:
         found = answer.json()
     except ValueError:
         found = None
     if answer.status_code != 200:
         reason = str(found.get("error") or found) if isinstance(found, dict) else answer.text[:200]
-        raise RefusedError(f"{url} answered HTTP {answer.status_code}: {reason}", answer.status_code, reason)
+        raise RefusedError(f"{answer.url} answered HTTP {answer.status_code}: {reason}", answer.status_code, reason)
     if not isinstance(found, dict):
-        raise InputError(f"{url} did not answer with a JSON object: is this a model server?")
+        raise InputError(f"{answer.url} did not answer with a JSON object: is this a model server?")
     return found
+
+
+def is_ready(address: str, timeout_s: float = 2.0) -> bool:
+    """Return whether a model server says over REST that it is ready; False where none answers.
+
+    Args:
+        address: Where the server answers.
+        timeout_s: Seconds to wait for its answer.
+    """
+    try:
+        return _request(address, "/v2/health/ready", None, timeout_s).status_code == 200
+    except UnreachableError:
+        return False
 
 
 def call_grpc(address: str, method: str, request, timeout_s: float = 10.0):
@@ -258,6 +259,23 @@ def call_grpc(address: str, method: str, request, timeout_s: float = 10.0):
                 raise UnreachableError(f"No model server answers at {address} ({status}).") from None
             reason = error.details() or ""
             raise RefusedError(f"{address} answered {method} with {status}: {reason}", status, reason) from None
+
+
+def _request(address: str, path: str, body: Mapping | None, timeout_s: float) -> requests.Response:
+    url = address.rstrip("/") + path
+    try:
+        with requests.Session() as session:
+            # SSL_CERT_FILE is what OpenShift sets. A proxy does not know this machine's own servers.
+            session.trust_env = urlsplit(url).hostname not in LOCAL_HOSTS
+            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+            method = "GET" if body is None else "POST"
+            return session.request(method, url, json=body, timeout=timeout_s, verify=verify, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        raise UnreachableError(
+            f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
+        ) from None
+    except (requests.exceptions.RequestException, OSError) as error:
+        raise UnreachableError(f"No model server answers at {address} ({type(error).__name__}).") from None
 
 
 def _shape_scores(values: np.ndarray, name: str, rows: int) -> np.ndarray:

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
+from loopline.components.delivery.inference import is_ready
 from loopline.components.errors import InputError
 
 #: Seconds a server may take to load its model, and to answer what is open once it is told to stop.
@@ -115,21 +114,6 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
         finally:
             server.stop()
             server.kill()
-
-
-def is_ready(url: str, timeout_s: float = 2.0) -> bool:
-    """Return whether a model server says that it is ready.
-
-    Args:
-        url: Where it answers REST.
-        timeout_s: Seconds to wait for its answer.
-    """
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy does not know this machine's own servers
-            return session.get(f"{url}/v2/health/ready", timeout=timeout_s).status_code == 200
-    except requests.exceptions.RequestException:
-        return False
 
 
 def last_line(log: Path) -> str:

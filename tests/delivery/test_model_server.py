@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loopline.components.delivery.model_server import is_ready, serve
+from loopline.components.delivery.inference import is_ready
+from loopline.components.delivery.model_server import serve
 from loopline.components.errors import InputError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc and PR_SET_PDEATHSIG")

@@ -1,0 +1,126 @@
+"""The test of an image, with real images, signatures and model servers."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from delivery_models import train_small
+
+from loopline.components.data.tables import read_table, write_table
+from loopline.components.delivery import image_test
+from loopline.components.delivery.attestation import verify_tested
+from loopline.components.delivery.build import build_image
+from loopline.components.delivery.image_checks import CHECKS
+from loopline.components.errors import InputError
+from loopline.components.model.directory import read_manifest, seal_model
+
+
+def children() -> list[tuple[int, str]]:
+    """The processes that this one started, with their command lines."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            found.append((int(pid), Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()))
+    return found
+
+
+def servers() -> list[int]:
+    return [pid for pid, command in children() if "loopline.components.serving" in command]
+
+
+def reseal(model: Path) -> Path:
+    """Seal a model directory that was changed on purpose."""
+    seal_model(model, read_manifest(model))
+    return model
+
+
+def refused(image: str, report: Path, **budgets) -> str:
+    """Test an image that has to fail: a report, one sentence, nothing attested, no server left."""
+    before = servers()
+    with pytest.raises(InputError, match="failed its test and is not promoted") as caught:
+        image_test.test_image(image, report, **budgets)
+    assert servers() == before
+    assert "\n" not in str(caught.value)
+    assert "failed" in report.read_text()
+    with pytest.raises(InputError):
+        verify_tested(image)
+    return str(caught.value)
+
+
+def test_a_good_image_is_attested_once_and_reported(tmp_path):
+    image = build_image(train_small(tmp_path, "amount"), version=7)
+    report = tmp_path / "reports" / "test.html"
+    assert image_test.test_image(image, report) == image
+    predicate = verify_tested(image)
+    assert predicate["result"] == "PASSED" and predicate["passedTests"] == list(CHECKS)
+    text = report.read_text()
+    for words in ("small-amount version 7", image, "golden predictions over gRPC", "INVALID_ARGUMENT", "<svg", "p99"):
+        assert words in text
+    image_test.test_image(image, report)
+    assert verify_tested(image) == predicate
+
+
+def test_wrong_predictions_and_broken_budgets_are_each_named(tmp_path):
+    model = train_small(tmp_path, "grade")
+    golden = read_table(model / "golden.parquet")
+    scores = golden["probability_low"].to_numpy().copy()
+    scores[[1, 4]] += np.float32(0.01)
+    position = golden.schema.get_field_index("probability_low")
+    write_table(model / "golden.parquet", golden.set_column(position, "probability_low", pa.array(scores)))
+    report = tmp_path / "test.html"
+    message = refused(build_image(reseal(model)), report, p99_ms=0.001, memory_mb=10)
+    rows = golden.num_rows
+    assert f"golden predictions over REST (2 of {rows} golden rows are answered otherwise than at training" in message
+    assert f"golden predictions over gRPC (2 of {rows} golden rows" in message
+    assert "over the budget of 0.001 ms" in message and "over the budget of 10 MB" in message
+    assert "metadata (" not in message and "start (" not in message
+
+
+def test_a_server_that_dies_is_named_and_the_rest_not_made(small_model, tmp_path):
+    image = build_image(small_model)
+
+    def kill_when_it_serves():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (found := servers()):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os.kill(found[-1], signal.SIGKILL)
+
+    known = servers()
+    assert not known
+    threading.Thread(target=kill_when_it_serves).start()
+    message = refused(image, tmp_path / "test.html")
+    assert "the model server was killed by SIGKILL" in message.lower() or "was killed by SIGKILL" in message
+    assert "not made: a check before it failed" in (tmp_path / "test.html").read_text()
+
+
+def test_a_model_that_does_not_load_fails_at_the_start(small_model, tmp_path):
+    broken = shutil.copytree(small_model, tmp_path / "broken")
+    (broken / "model.onnx").write_bytes(b"not a model")
+    message = refused(build_image(reseal(broken)), tmp_path / "test.html")
+    assert "start (The model server ended with exit code" in message
+    assert "golden" not in message
+
+
+def test_a_changed_image_fails_before_anything_is_served(small_model, tmp_path):
+    image = build_image(small_model, image=f"oci:{tmp_path}/layout")
+    blob = max((tmp_path / "layout" / "blobs" / "sha256").iterdir(), key=lambda file: file.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.chmod(0o644)
+    blob.write_bytes(content)
+    message = refused(image, tmp_path / "test.html")
+    assert "image (" in message and "start (" not in message
+
+
+@pytest.mark.parametrize("budget", [{"p99_ms": 0}, {"memory_mb": float("nan")}])
+def test_budgets_are_above_zero(budget, tmp_path):
+    with pytest.raises(InputError, match="give a budget above 0"):
+        image_test.test_image("oci:/nowhere@sha256:" + "0" * 64, tmp_path / "test.html", **budget)
+    assert not (tmp_path / "test.html").exists()
