@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loopline.components.delivery.fetch import FetchedImage, fetch_image
 from loopline.components.delivery.golden import Golden, Replay, read_golden, replay
-from loopline.components.delivery.inference import predict_grpc, predict_rest
+from loopline.components.delivery.inference import UnreachableError, predict_grpc, predict_rest
 from loopline.components.delivery.latency import Latency, measure_latency, peak_memory_mb
 from loopline.components.delivery.malformed import Outcome, try_grpc, try_rest
 from loopline.components.delivery.metadata import check_identity, check_metadata
@@ -198,7 +198,8 @@ def _alive(server: ModelServer, step: Callable[[], str]) -> str:
     try:
         return step()
     except InputError as error:
-        if ended := server.end():
+        # A process that was killed answers no more before it is seen to have ended.
+        if ended := server.end(wait_s=2.0 if isinstance(error, UnreachableError) else 0.0):
             raise InputError(f"the model server {ended} ({error})") from None
         raise
 

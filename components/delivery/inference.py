@@ -218,15 +218,17 @@ def call_rest(address: str, path: str, body: Mapping | None = None, timeout_s: f
     return found
 
 
-def is_ready(address: str, timeout_s: float = 2.0) -> bool:
+def is_ready(address: str, model: str = "", timeout_s: float = 2.0) -> bool:
     """Return whether a model server says over REST that it is ready; False where none answers.
 
     Args:
         address: Where the server answers.
-        timeout_s: Seconds to wait for its answer.
+        model: The model that has to be ready as well: a server without any model is ready, too.
+        timeout_s: Seconds to wait for each answer.
     """
+    paths = ["/v2/health/ready"] + ([f"/v2/models/{quote(model, safe='')}/ready"] if model else [])
     try:
-        return _request(address, "/v2/health/ready", None, timeout_s).status_code == 200
+        return all(_request(address, path, None, timeout_s).status_code == 200 for path in paths)
     except UnreachableError:
         return False
 

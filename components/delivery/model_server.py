@@ -15,12 +15,14 @@ from pathlib import Path
 
 from loopline.components.delivery.inference import is_ready
 from loopline.components.errors import InputError
+from loopline.components.model.directory import read_manifest
 
 #: Seconds a server may take to load its model, and to answer what is open once it is told to stop.
 START_S, STOP_S = 120.0, 15.0
 _HOST = "127.0.0.1"
-#: What belongs to the process that starts the server: secrets it has no use for, and where traffic of a site goes.
-_WITHHELD = ("COSIGN_", "GIT_", "LOOPLINE_TRAFFIC_", "LOOPLINE_SITE", "LOOPLINE_IMAGE_DIGEST")
+#: What belongs to the process that starts the server: secrets it has no use for, the site it is not, and settings that
+#: would make it another server than the one that is asked for.
+_WITHHELD = ("AWS_", "COSIGN_", "GIT_", "MLFLOW_", "MLSERVER_", "LOOPLINE_TRAFFIC_", "LOOPLINE_SITE", "LOOPLINE_IMAGE_")
 #: From ``sys/prctl.h``: the signal a process gets when its parent dies.
 _PR_SET_PDEATHSIG = 1
 
@@ -48,10 +50,15 @@ class ModelServer:
         """The server's process id."""
         return self._process.pid
 
-    def end(self) -> str:
-        """Return how the server ended and its last words; empty while it runs."""
-        code = self._process.poll()
-        if code is None:
+    def end(self, wait_s: float = 0.0) -> str:
+        """Return how the server ended and its last words; empty while it runs.
+
+        Args:
+            wait_s: Seconds to wait for its end, where its silence says that it is near.
+        """
+        try:
+            code = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
             return ""
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"{how}: {last_line(self.log)}"
@@ -78,7 +85,7 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
     """Serve a model directory for the length of a ``with`` block.
 
     The server dies with the thread that started it, even by ``kill -9`` (on Linux, where the kernel sees to it). It
-    does not inherit keys, Git credentials or the traffic log of a site; nothing it writes outlives it.
+    does not inherit keys, credentials or the traffic log of a site; nothing it writes outlives it.
 
     Args:
         model: The model directory.
@@ -89,8 +96,9 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
         The server, ready to answer.
 
     Raises:
-        InputError: It ended while starting, or was not ready in time.
+        InputError: There is no model, or the server ended while starting or was not ready in time.
     """
+    name = read_manifest(model).name
     with tempfile.TemporaryDirectory(prefix="loopline-server-") as folder, _reserve_ports(3) as ports:
         log = Path(folder) / "log.txt"
         rest, grpc, metrics = (str(port) for port in ports)
@@ -109,7 +117,7 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
             )
         server = ModelServer(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", f"http://{_HOST}:{metrics}", log, process)
         try:
-            _wait_ready(server, start_s)
+            _wait_ready(server, name, start_s)
             yield server
         finally:
             server.stop()
@@ -157,9 +165,9 @@ def _die_with(parent: int):
     return bind
 
 
-def _wait_ready(server: ModelServer, seconds: float) -> None:
+def _wait_ready(server: ModelServer, model: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not is_ready(server.url):
+    while not is_ready(server.url, model):
         if ended := server.end():
             raise InputError(f"The model server {ended}")
         if time.monotonic() > deadline:
