@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
         InputError: There is no model, or the server ended while starting or was not ready in time.
     """
     name = read_manifest(model).name
-    with tempfile.TemporaryDirectory(prefix="loopline-server-") as folder, _reserve_ports(3) as ports:
+    with tempfile.TemporaryDirectory(prefix="loopline-server-") as folder, reserve_ports(3) as ports:
         log = Path(folder) / "log.txt"
         rest, grpc, metrics = (str(port) for port in ports)
         command = [sys.executable, "-m", "loopline.components.serving", str(Path(model).absolute())]
@@ -113,7 +113,7 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
                 cwd=folder,
                 env=_inherited() | variables,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         server = ModelServer(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", f"http://{_HOST}:{metrics}", log, process)
         try:
@@ -131,11 +131,17 @@ def last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _reserve_ports(count: int) -> Iterator[list[int]]:
-    """Hold free ports for a server to come.
+def reserve_ports(count: int) -> Iterator[list[int]]:
+    """Hold free ports of this machine for a server to come.
 
     A socket that is bound and does not listen keeps the port from everyone who does not set the same options; servers
     set them, so the port can be taken and not lost in between.
+
+    Args:
+        count: How many.
+
+    Yields:
+        The ports.
     """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -147,12 +153,12 @@ def _reserve_ports(count: int) -> Iterator[list[int]]:
         yield [one.getsockname()[1] for one in sockets]
 
 
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+def die_with(parent: int) -> Callable[[], None] | None:
+    """Return a ``preexec_fn`` for a process that should end with the one that starts it, even by ``kill -9``.
 
-
-def _die_with(parent: int):
-    """Return what a child does first: ask the kernel (Linux) to kill it when its parent dies."""
+    Args:
+        parent: The process that starts it. On Linux it is the thread that counts; elsewhere nothing is done.
+    """
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -163,6 +169,10 @@ def _die_with(parent: int):
             os._exit(1)
 
     return bind
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
 
 
 def _wait_ready(server: ModelServer, model: str, seconds: float) -> None:
