@@ -28,6 +28,8 @@ MANIFEST = "loopline.json"
 ABSENT = "no-model.json"
 #: Written from the digest, so not part of it.
 SETTINGS = "model-settings.json"
+#: Which registered version the model is: laid beside it in a model image, so not part of the model.
+RELEASE = "release.json"
 
 
 @dataclass
@@ -155,6 +157,27 @@ def verify_model(path: str | Path) -> Manifest:
     return manifest
 
 
+def read_release(path: str | Path) -> dict | None:
+    """Read which registered version a model directory is, where it comes from a model image.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        ``name``, ``version`` and ``model_digest``; None outside an image.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    file = Path(path) / RELEASE
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{file} is not a model's release ({error}): fetch the model image again.") from None
+
+
 def mark_absent(path: str | Path, reason: str) -> None:
     """Write a directory that says there is no model yet.
 
@@ -173,7 +196,7 @@ def is_absent(path: str | Path) -> bool:
 
 def _digest_files(path: Path) -> dict[str, str]:
     names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-    return {name: file_digest(path / name) for name in names if name not in (MANIFEST, SETTINGS)}
+    return {name: file_digest(path / name) for name in names if name not in (MANIFEST, SETTINGS, RELEASE)}
 
 
 def _model_digest(manifest: Manifest) -> str:
