@@ -1,6 +1,7 @@
 """Ask a model server over the Open Inference Protocol (version 2), REST or gRPC.
 
-Protocol: https://github.com/kserve/open-inference-protocol, specification/protocol.
+Protocol: https://github.com/kserve/open-inference-protocol, specification/protocol. ``LOOPLINE_SITE_TOKEN`` is sent as
+a bearer token for services that ask for one, over https or on this machine.
 """
 
 import os
@@ -271,13 +272,23 @@ def _request(address: str, path: str, body: Mapping | None, timeout_s: float) ->
             session.trust_env = urlsplit(url).hostname not in LOCAL_HOSTS
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
             method = "GET" if body is None else "POST"
-            return session.request(method, url, json=body, timeout=timeout_s, verify=verify, allow_redirects=False)
+            return session.request(
+                method, url, json=body, auth=_authorize, timeout=timeout_s, verify=verify, allow_redirects=False
+            )
     except requests.exceptions.SSLError:
         raise UnreachableError(
             f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
         ) from None
     except (requests.exceptions.RequestException, OSError) as error:
         raise UnreachableError(f"No model server answers at {address} ({type(error).__name__}).") from None
+
+
+def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add the token of a protected service, where nobody on the way can read it."""
+    parts, token = urlsplit(request.url), os.environ.get("LOOPLINE_SITE_TOKEN", "").strip()
+    if token and (parts.scheme == "https" or parts.hostname in LOCAL_HOSTS):
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
 
 
 def _shape_scores(values: np.ndarray, name: str, rows: int) -> np.ndarray:

@@ -1,4 +1,6 @@
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pyarrow as pa
@@ -71,3 +73,32 @@ def test_a_refusal_has_the_status_and_the_words_of_the_server(served, small_mode
 def test_what_is_no_model_server(served):
     with pytest.raises(InputError, match="did not answer with a JSON object"):
         call_rest(served.metrics, "/metrics")
+
+
+@pytest.fixture
+def echo():
+    """A server that is ready and tells which authorization it was sent; no model server at hand asks for one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            text = json.dumps({"authorization": self.headers.get("Authorization")}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("0.0.0.0", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_token_is_sent_where_nobody_else_reads_it(echo, monkeypatch):
+    assert call_rest(f"http://127.0.0.1:{echo}", "/") == {"authorization": None}
+    monkeypatch.setenv("LOOPLINE_SITE_TOKEN", "hunter2\n")
+    assert call_rest(f"http://127.0.0.1:{echo}", "/") == {"authorization": "Bearer hunter2"}
+    # 127.0.0.2 is this machine, too, by a name that is not known for it: as good as a foreign host.
+    assert call_rest(f"http://127.0.0.2:{echo}", "/") == {"authorization": None}
