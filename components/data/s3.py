@@ -92,7 +92,7 @@ def find_objects(uri: str) -> list[Source]:
     if not bucket:
         raise InputError(f"{uri} names no bucket: write s3://bucket/key.")
     client = s3_client()
-    with _clear_errors(uri):
+    with clear_errors(uri):
         keys = _find_keys(client, bucket, key)
     if not keys:
         raise InputError(f"There is no object at {uri}: check the bucket and the key.")
@@ -128,23 +128,34 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
 
 def _open_object(client: Minio, bucket: str, key: str) -> BinaryIO:
     name = f"s3://{bucket}/{key}"
-    with _clear_errors(name):
+    with clear_errors(name):
         return io.BufferedReader(WebStream(client.get_object(bucket, key), name), 2**20)
 
 
 @contextmanager
-def _clear_errors(name: str) -> Iterator[None]:
+def clear_errors(name: str, action: str = "read") -> Iterator[None]:
+    """Turn what can go wrong with a store into one sentence.
+
+    Args:
+        name: The object or objects, for the sentence.
+        action: What is done to them.
+
+    Raises:
+        InputError: The block raised an error of the client or the network.
+    """
     endpoint = os.environ.get("AWS_S3_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
     try:
         yield
     except S3Error as error:
-        raise InputError(f"Cannot read {name}: {_ADVICE.get(error.code, f'the store says {error.code}')}.") from None
+        advice = _ADVICE.get(error.code, f"the store says {error.code}")
+        raise InputError(f"Cannot {action} {name}: {advice}.") from None
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, urllib3.exceptions.SSLError):
             advice = "its certificate is not trusted: set AWS_CA_BUNDLE to a file with its certificate authority"
         else:
             advice = f"it does not answer ({type(reason).__name__}): check AWS_S3_ENDPOINT and the network"
-        raise InputError(f"Cannot read {name} from {endpoint}: {advice}.") from None
+        raise InputError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None
     except (MinioException, ValueError) as error:
-        raise InputError(f"Cannot read {name} from {endpoint}: {error}; check the bucket's name and the key.") from None
+        advice = f"{error}; check the bucket's name and the key"
+        raise InputError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None

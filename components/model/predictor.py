@@ -1,5 +1,6 @@
 """Predict with a model directory, whatever the format of the model in it."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,18 @@ class Predictor:
         if table.num_rows == 0:
             shape = (0, len(self.manifest.classes)) if self.manifest.is_classification else (0,)
             return np.zeros(shape, np.float32)
-        scores = np.asarray(self._score(feature_columns(table, self.features)), np.float32)
+        return self.score(feature_columns(table, self.features))
+
+    def score(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """Predict each row of columns that are already as the model takes them.
+
+        Args:
+            columns: By name an array of shape (rows,), as ``feature_columns`` gives them, of one row or more.
+
+        Returns:
+            What ``predict`` gives.
+        """
+        scores = np.asarray(self._score(columns), np.float32)
         return scores if self.manifest.is_classification else scores.reshape(-1)
 
     def labels(self, scores: np.ndarray) -> list:
@@ -63,11 +75,12 @@ class Predictor:
         return [self.manifest.classes[i] for i in scores.argmax(axis=1)]
 
 
-def load_predictor(path: str | Path) -> Predictor:
+def load_predictor(path: str | Path, threads: int = 0) -> Predictor:
     """Load the model of a model directory.
 
     Args:
         path: The directory.
+        threads: Threads that an ONNX model may use for one prediction; 0 for one a core.
 
     Returns:
         The model, ready to predict.
@@ -75,15 +88,16 @@ def load_predictor(path: str | Path) -> Predictor:
     Raises:
         InputError: There is no model, or its format is unknown.
     """
-    return open_predictor(path, read_manifest(path))
+    return open_predictor(path, read_manifest(path), threads)
 
 
-def open_predictor(path: str | Path, manifest: Manifest) -> Predictor:
+def open_predictor(path: str | Path, manifest: Manifest, threads: int = 0) -> Predictor:
     """Load a model whose manifest is at hand, as it is while the directory is being written.
 
     Args:
         path: The model directory.
         manifest: Its manifest.
+        threads: Threads that an ONNX model may use for one prediction; 0 for one a core.
 
     Returns:
         The model, ready to predict.
@@ -93,7 +107,8 @@ def open_predictor(path: str | Path, manifest: Manifest) -> Predictor:
     """
     path = Path(path)
     schema = Schema.load(path / "schema.json")
-    loaders = {"onnx": _load_onnx, "xgboost": _load_xgboost, "skops": _load_skops, "joblib": _load_joblib}
+    onnx = functools.partial(_load_onnx, threads=threads)
+    loaders = {"onnx": onnx, "xgboost": _load_xgboost, "skops": _load_skops, "joblib": _load_joblib}
     if manifest.format not in loaders:
         raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(loaders)}.")
     features = schema.select([name for name in schema.names if name != manifest.target])
@@ -171,11 +186,12 @@ def as_frame(columns: dict[str, np.ndarray]):
     return pd.DataFrame(columns)
 
 
-def _load_onnx(file: Path, manifest: Manifest, features: Schema):
+def _load_onnx(file: Path, manifest: Manifest, features: Schema, threads: int = 0):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     output = "probabilities" if manifest.is_classification else "prediction"
     # A tensor of a million strings costs more than the prediction: go through the rows in pieces.
