@@ -20,6 +20,11 @@ STAGES = {
     "register_model": "registry",
     "promote_model": "registry",
     "load_model": "registry",
+    "build_model_image": "delivery",
+    "test_model_image": "delivery",
+    "promote_to_site": "delivery",
+    "check_site": "delivery",
+    "rollback_site": "delivery",
 }
 
 __all__ = list(STAGES)

@@ -11,6 +11,8 @@ PIPELINES = {
     "training": ("training", "training"),
     "training-sklearn": ("training", "training_sklearn"),
     "sweep": ("sweep", "sweep"),
+    "delivery": ("delivery", "delivery"),
+    "rollback": ("delivery", "rollback"),
 }
 
 

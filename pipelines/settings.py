@@ -3,17 +3,33 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-#: Secrets that a namespace may hold; each is optional, and each key becomes the environment variable of its name.
+#: Secrets that a namespace may hold; each is optional, and so is each key, which becomes an environment variable.
 SECRETS = {
-    "loopline-s3": (
-        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL",
-        "AWS_DEFAULT_REGION", "AWS_REGION",
-    ),
-    "loopline-mlflow": (
-        "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
-        "MLFLOW_TRACKING_AUTH", "MLFLOW_WORKSPACE", "MLFLOW_S3_ENDPOINT_URL",
-    ),
+    "loopline-s3": {
+        name: name
+        for name in (
+            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL",
+            "AWS_DEFAULT_REGION", "AWS_REGION",
+        )
+    },
+    "loopline-mlflow": {
+        name: name
+        for name in (
+            "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_TRACKING_AUTH", "MLFLOW_WORKSPACE", "MLFLOW_S3_ENDPOINT_URL",
+        )
+    },
+    # As `cosign generate-key-pair k8s://NAMESPACE/loopline-signing` makes it.
+    "loopline-signing": {
+        "cosign.key": "COSIGN_PRIVATE_KEY", "cosign.password": "COSIGN_PASSWORD", "cosign.pub": "COSIGN_PUBLIC_KEY",
+    },
+    # Of type kubernetes.io/basic-auth.
+    "loopline-git": {"username": "GIT_USERNAME", "password": "GIT_PASSWORD"},
+    "loopline-sites": {"token": "LOOPLINE_SITE_TOKEN"},
 }  # fmt: skip
+
+#: Secrets that are files, and the folder where a task finds them. A registry's is a kubernetes.io/dockerconfigjson.
+MOUNTED = {"loopline-registry": "/var/run/secrets/loopline/registry"}
 
 
 def configure(
@@ -33,7 +49,7 @@ def configure(
         cpu: The most CPU, e.g. ``1``; half of it is requested.
         outside: Whether the task reads or changes something outside the pipeline. It is then never cached, since the
             same parameters can mean another result, and retried, since what is outside can be away for a moment.
-        secret: The secret of ``SECRETS`` that the task reads, or several.
+        secret: The secret of ``SECRETS`` or ``MOUNTED`` that the task reads, or several; ``name/key`` for one key.
 
     Returns:
         The task.
@@ -45,7 +61,12 @@ def configure(
     task.set_caching_options(not outside)
     if outside:
         task.set_retry(num_retries=2, backoff_duration="10s", backoff_factor=2.0, backoff_max_duration="60s")
-    for name in (secret,) if isinstance(secret, str) else secret:
-        # Optional holds for the secret and for each key of it.
-        kubernetes.use_secret_as_env(task, name, {key: key for key in SECRETS[name]}, optional=True)
+    for entry in (secret,) if isinstance(secret, str) else secret:
+        name, _, only = entry.partition("/")
+        if name in MOUNTED:
+            kubernetes.use_secret_as_volume(task, name, MOUNTED[name], optional=True)
+        else:
+            # Optional holds for the secret and for each key of it.
+            keys = {key: variable for key, variable in SECRETS[name].items() if only in ("", key)}
+            kubernetes.use_secret_as_env(task, name, keys, optional=True)
     return task

@@ -66,6 +66,7 @@ def promote_model(name: str, version: int, compared_with: int = -1) -> int:
 def load_model(
     model: Output[Model],
     found_version: OutputPath(int),
+    found_run: OutputPath(str),
     name: str,
     alias: str = "champion",
     version: int = 0,
@@ -76,6 +77,7 @@ def load_model(
     Args:
         model: The model directory; its metadata gives name, version and digest.
         found_version: The version that was fetched, 0 when there is none.
+        found_run: The MLflow run that registered it, empty when there is none.
         name: The registered model.
         alias: Which version: champion, challenger, previous or any other alias.
         version: The version, instead of the alias; 0 to go by the alias.
@@ -91,6 +93,7 @@ def load_model(
 
     fetched = fetch(model.path, name, alias, version, missing)
     model.metadata.update(name=name, version=fetched.version, digest=fetched.digest)
-    with open(found_version, "w", encoding="utf-8") as file:
-        file.write(str(fetched.version))
+    for path, value in ((found_version, fetched.version), (found_run, fetched.run)):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(value))
     return "found" if fetched.version else "absent"

@@ -25,10 +25,12 @@ class Fetched:
     Attributes:
         version: The version; 0 when there is none.
         digest: The model's digest; empty when there is none.
+        run: The MLflow run that registered it; empty when there is none.
     """
 
     version: int
     digest: str
+    run: str = ""
 
 
 def fetch(target: str | Path, name: str, alias: str = "champion", version: int = 0, missing: str = "fail") -> Fetched:
@@ -90,4 +92,4 @@ def _download(store: Store, found: "ModelVersion", target: Path) -> Fetched:
             shutil.rmtree(target)
         path.rename(target)
     logger.info("fetched version %d of %s, %s", number, found.name, digest[:19])
-    return Fetched(number, digest)
+    return Fetched(number, digest, found.run_id or "")

@@ -18,7 +18,10 @@ from loopline.pipelines.settings import SECRETS
 from loopline.pipelines.spec import compiled_folder, compiled_names
 
 #: Tasks that read or change something outside their pipeline: the same inputs can mean another result.
-OUTSIDE = {"ingest-data", "load-model", "register-model", "promote-model"}
+OUTSIDE = {
+    "ingest-data", "load-model", "register-model", "promote-model", "build-model-image", "test-model-image",
+    "promote-to-site", "check-site", "rollback-site",
+}  # fmt: skip
 
 
 def _text(name: str) -> str:
@@ -92,7 +95,7 @@ def test_image_is_chosen_at_compile_time():
 @pytest.mark.parametrize("name", PIPELINES)
 def test_cached_is_what_depends_on_its_inputs_alone(name):
     for key, task in _tasks(name).items():
-        component = task["componentRef"]["name"].removeprefix("comp-")
+        component = re.sub(r"^comp-|-\d+$", "", task["componentRef"]["name"])
         cached = task.get("cachingOptions", {}).get("enableCache", False)
         assert cached == (component not in OUTSIDE), key
         assert bool(task.get("retryPolicy")) == (component in OUTSIDE), key
@@ -112,7 +115,7 @@ def test_every_task_has_resources_and_a_title(name):
 def test_secrets_come_from_the_cluster_and_are_optional(name):
     platform = _documents(name)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for executor in platform.values():
-        for secret in executor.get("secretAsEnv", []):
+        for secret in executor.get("secretAsEnv", []) + executor.get("secretAsVolume", []):
             assert secret["secretName"].startswith("loopline-")
             assert secret["optional"] is True
 
@@ -120,22 +123,39 @@ def test_secrets_come_from_the_cluster_and_are_optional(name):
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_step_gets_the_variables_that_its_code_reads(name):
     platform = _documents(name)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    found = {}
+    found, mounted = {}, {}
     for key, executor in platform.items():
         secrets = executor.get("secretAsEnv", [])
         assert {secret["secretName"] for secret in secrets} <= set(SECRETS)
         found[key.removeprefix("exec-")] = {entry["envVar"] for secret in secrets for entry in secret["keyToEnv"]}
+        mounted[key.removeprefix("exec-")] = {secret["mountPath"] for secret in executor.get("secretAsVolume", [])}
     s3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL",
           "AWS_DEFAULT_REGION", "AWS_REGION"}  # fmt: skip
     source = Path(s3_module.__file__).read_text(encoding="utf-8")
     # Files are mounted, not named by a secret.
     assert set(re.findall(r"AWS_[A-Z0-9_]+", source)) - {"AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE"} == s3
     login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
-    assert found["ingest-data"] == s3
-    for step in ("load-model", "register-model"):
-        assert found[step] >= login | s3 | {"MLFLOW_S3_ENDPOINT_URL"}
-    assert found["promote-model"] >= login
-    assert not found["promote-model"] & s3
+    public = {"COSIGN_PUBLIC_KEY"}
+    private = {"COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD"}
+    git = {"GIT_USERNAME", "GIT_PASSWORD"}
+    wanted = {
+        "ingest-data": s3,
+        "load-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
+        "register-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
+        "promote-model": login,
+        "build-model-image": public | private,
+        "test-model-image": public | private,
+        "promote-to-site": public | git,
+        "check-site": public | git | {"LOOPLINE_SITE_TOKEN"},
+        "rollback-site": git,
+    }
+    for step, names in found.items():
+        component = re.sub(r"-\d+$", "", step)
+        assert names >= wanted[component], step
+        others = {name for each in (s3, login, public, private, git) for name in each if not each & wanted[component]}
+        assert not names & others, step
+        reads_images = component in {"build-model-image", "test-model-image", "promote-to-site", "check-site"}
+        assert bool(mounted[step]) == reads_images, step
 
 
 def test_every_component_is_in_a_pipeline():
