@@ -12,6 +12,7 @@ from loopline.components.model.predictor import ATOL, RTOL
 from loopline.components.report import Report
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not made"}
+_NO_BREAK = "\u00a0"
 _ACCENT, _SOFT, _BAD = "#0b5cad", "#5b6470", "#b3261e"
 
 
@@ -78,7 +79,7 @@ def _add_golden(report: Report, test: ImageTest) -> None:
             protocol,
             found.rows,
             found.wrong,
-            f"{found.max_difference:.2g}",
+            found.max_difference,
             found.answer.model,
             found.answer.version[:19],
         )
@@ -116,7 +117,9 @@ def _draw_latency(latency: Latency, budget_ms: float):
     axes.step(times, np.arange(1, len(times) + 1) / len(times), where="post", color=_ACCENT, linewidth=1.8)
     p99 = latency.percentile_ms(99)
     axes.axvline(p99, color=_SOFT, linestyle="--", linewidth=1)
-    axes.annotate(f"p99 {p99:.3g} ms", (p99, 0.08), (4, 0), textcoords="offset points", color=_SOFT, fontsize=9)
+    axes.annotate(
+        f"p99 {p99:.3g} ms", (p99, 0.08), (-4, 0), textcoords="offset points", ha="right", color=_SOFT, fontsize=9
+    )
     if budget_ms <= 3 * times[-1]:
         axes.axvline(budget_ms, color=_BAD, linewidth=1)
         axes.annotate("budget", (budget_ms, 0.3), (4, 0), textcoords="offset points", color=_BAD, fontsize=9)
@@ -133,16 +136,20 @@ def _draw_latency(latency: Latency, budget_ms: float):
 
 
 def _add_malformed(report: Report, test: ImageTest) -> None:
-    report.section("Malformed requests")
-    report.text(
-        "Each must be refused as the caller's mistake (HTTP 4xx, INVALID_ARGUMENT or the like), and the right request "
-        "sent after it answered rightly."
-    )
-    rows = [
-        (found.protocol, found.request, found.answer, found.problem or "refused", _shorten(found.reason))
-        for found in sorted(test.outcomes, key=lambda found: not found.problem)
-    ]
-    report.table(["Protocol", "What was wrong", "Answer", "Result", "What the server said"], rows)
+    for protocol, refusal in (("REST", "HTTP 4xx"), ("gRPC", "INVALID_ARGUMENT or the like")):
+        outcomes = [found for found in test.outcomes if found.protocol == protocol]
+        if not outcomes:
+            continue
+        report.section(f"Malformed requests over {protocol}")
+        report.text(
+            f"Each must be refused as the caller's mistake ({refusal}), and the right request that follows answered as "
+            "at training."
+        )
+        rows = [
+            (found.request, found.answer.replace(" ", _NO_BREAK), found.problem or "refused", _shorten(found.reason))
+            for found in sorted(outcomes, key=lambda found: not found.problem)
+        ]
+        report.table(["What was wrong", "Answer", "Result", "What the server said"], rows)
 
 
 def _add_subject(report: Report, test: ImageTest) -> None:
@@ -172,6 +179,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _shorten(text: str, length: int = 160) -> str:
+def _shorten(text: str, length: int = 120) -> str:
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[:length]} ..."

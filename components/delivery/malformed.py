@@ -150,6 +150,7 @@ def _changes(golden: Golden) -> Iterator[tuple[str, Callable[[list], object]]]:
         yield "text for a number", lambda inputs: inputs[position].update(data=["x"])
         yield "a number sent as text", lambda inputs: inputs[position].update(datatype="BYTES", data=["x"])
         yield "an infinite number", lambda inputs: inputs[position].update(data=[float("inf")])
+        yield "a number beyond single precision", lambda inputs: inputs[position].update(data=[1e300])
     if "text" in kinds:
         at = kinds.index("text")
         yield "a number for text", lambda inputs: inputs[at].update(data=[7])
