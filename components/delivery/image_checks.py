@@ -137,8 +137,7 @@ class ImageTest:
             "stop": lambda: _stop(server),
         }
         for name, step in steps.items():
-            self._check(name, lambda step=step: _alive(server, step))
-            if server.end():
+            if not self._check(name, lambda step=step: _alive(server, step)) and server.end():
                 return
 
     def _replay(self, protocol: str, server: ModelServer) -> str:
@@ -172,10 +171,9 @@ class ImageTest:
         return f"p50 {one.percentile_ms(50):.3g} ms, p99 {p99:.3g} ms (budget {self.p99_ms:g} ms)"
 
     def _malformed(self, outcomes: Iterator[Outcome]) -> str:
-        found = []
-        for outcome in outcomes:
-            found.append(outcome)
-            self.outcomes.append(outcome)
+        start = len(self.outcomes)
+        self.outcomes.extend(outcomes)  # one after the other: what came before an error is kept
+        found = self.outcomes[start:]
         wrong = [f"{outcome.request}: {outcome.problem}" for outcome in found if outcome.problem]
         if wrong:
             more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
@@ -194,7 +192,9 @@ class ImageTest:
 
 
 def _alive(server: ModelServer, step: Callable[[], str]) -> str:
-    """Make a step; if the server is gone after it, that is what is wrong."""
+    """Make a step; if the server is gone before it or by it, that is what is wrong."""
+    if ended := server.end():
+        raise InputError(f"the model server {ended}")
     try:
         return step()
     except InputError as error:

@@ -1,10 +1,17 @@
+import contextlib
+import datetime
+import ipaddress
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from registry_models import free_port
 from training_tables import make_table
 
@@ -13,6 +20,7 @@ from loopline.components.delivery.inference import (
     UnreachableError,
     build_request,
     call_rest,
+    is_ready,
     load_features,
     predict_grpc,
     predict_rest,
@@ -75,30 +83,63 @@ def test_what_is_no_model_server(served):
         call_rest(served.metrics, "/metrics")
 
 
-@pytest.fixture
-def echo():
-    """A server that is ready and tells which authorization it was sent; no model server at hand asks for one."""
+class Echo(BaseHTTPRequestHandler):
+    """Tells which authorization it was sent; no model server at hand asks for one."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            text = json.dumps({"authorization": self.headers.get("Authorization")}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+    def do_GET(self):
+        text = json.dumps({"authorization": self.headers.get("Authorization")}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
-        def log_message(self, *_):
-            pass
+    def log_message(self, *_):
+        pass
 
-    with ThreadingHTTPServer(("0.0.0.0", 0), Handler) as server:
+
+@contextlib.contextmanager
+def echo(certificate=None):
+    """Answer on all addresses of this machine, by TLS where there is a certificate; yields the port."""
+    with ThreadingHTTPServer(("0.0.0.0", 0), Echo) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
 
 
-def test_a_token_is_sent_where_nobody_else_reads_it(echo, monkeypatch):
-    assert call_rest(f"http://127.0.0.1:{echo}", "/") == {"authorization": None}
-    monkeypatch.setenv("LOOPLINE_SITE_TOKEN", "hunter2\n")
-    assert call_rest(f"http://127.0.0.1:{echo}", "/") == {"authorization": "Bearer hunter2"}
-    # 127.0.0.2 is this machine, too, by a name that is not known for it: as good as a foreign host.
-    assert call_rest(f"http://127.0.0.2:{echo}", "/") == {"authorization": None}
+def make_certificate(path):
+    """Write a certificate for 127.0.0.1 that vouches for itself, with its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "site")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + signed.public_bytes(pem))
+    return path
+
+
+def test_a_token_is_sent_where_nobody_else_reads_it(monkeypatch):
+    with echo() as port:
+        assert call_rest(f"http://127.0.0.1:{port}", "/") == {"authorization": None}
+        monkeypatch.setenv("LOOPLINE_SITE_TOKEN", "hunter2\n")
+        assert call_rest(f"http://127.0.0.1:{port}", "/") == {"authorization": "Bearer hunter2"}
+        # 127.0.0.2 is this machine, too, by a name that is not known for it: as good as a foreign host.
+        assert call_rest(f"http://127.0.0.2:{port}", "/") == {"authorization": None}
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_certificates_are_checked_with_the_authority_that_is_named(tmp_path, monkeypatch, variable):
+    certificate = make_certificate(tmp_path / "site.pem")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with echo(certificate) as port:
+        with pytest.raises(UnreachableError, match="not trusted: set SSL_CERT_FILE"):
+            call_rest(f"https://127.0.0.1:{port}", "/")
+        assert not is_ready(f"https://127.0.0.1:{port}")
+        monkeypatch.setenv(variable, str(certificate))
+        assert is_ready(f"https://127.0.0.1:{port}")
