@@ -1,0 +1,145 @@
+"""The agent: it serves at each site what the configuration repository says, until it is told to end."""
+
+import argparse
+import logging
+import shutil
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+
+from loopline.components.errors import InputError
+from loopline.pipelines.sites import app as apps
+from loopline.pipelines.sites.app import App
+from loopline.pipelines.sites.images import Images
+from loopline.pipelines.sites.plan import Plan
+from loopline.pipelines.sites.process import enter_agent, write_followed
+from loopline.pipelines.sites.site import Site
+from loopline.pipelines.sites.state import STARTING, SiteState, now, read_states, sites_home, write_state
+from loopline.pipelines.sites.watcher import Watcher
+
+logger = logging.getLogger("loopline")
+
+#: Seconds between two looks at the processes.
+_TICK_S = 0.1
+
+
+class Supervisor:
+    """All sites, and the application beside them."""
+
+    def __init__(self, app: str = ""):
+        """Take up what an earlier life of the agent left.
+
+        Args:
+            app: The application's module; empty for none.
+        """
+        self._images = Images(sites_home() / "images")
+        self._before = {state.site: _begin(state) for state in read_states()}
+        self._sites: dict[str, Site] = {}
+        self._app = App(app, self._before.get(apps.NAME)) if app else None
+        self._needed: set[str] = set()
+
+    def tick(self, plans: dict[str, Plan]) -> None:
+        """Go one step towards what the repository wants.
+
+        Args:
+            plans: What it wants of each site.
+        """
+        for name in self._before.keys() - plans.keys() - self._sites.keys() - {apps.NAME}:
+            shutil.rmtree(sites_home() / name, ignore_errors=True)
+            del self._before[name]
+        for name in plans.keys() - self._sites.keys():
+            self._sites[name] = Site(name, self._images, self._before.get(name))
+        for name, site in list(self._sites.items()):
+            if name in plans:
+                site.tick(plans[name])
+            else:
+                site.stop()
+                if site.stopped():
+                    del self._sites[name]
+                    shutil.rmtree(site.folder, ignore_errors=True)
+        needed = {image for site in self._sites.values() for image in site.needed}
+        if needed != self._needed:
+            self._images.prune(needed)
+            self._needed = needed
+        if self._app:
+            model = next((plan.model for plan in plans.values() if plan.model), "")
+            self._app.tick({name: plan.url for name, plan in plans.items()}, model)
+
+    def stop(self) -> None:
+        """Tell everything to end; ``stopped`` sees to it."""
+        for part in self._parts():
+            part.stop()
+
+    def stopped(self) -> bool:
+        """Return whether everything has ended."""
+        gone = [part.stopped() for part in self._parts()]  # each is looked at: one that hangs must not hide another
+        return all(gone)
+
+    def _parts(self) -> list[Site | App]:
+        return [*self._sites.values(), *([self._app] if self._app else [])]
+
+
+def _begin(state: SiteState) -> SiteState:
+    """Write down that what an earlier life served is not served yet."""
+    begun = replace(state, state=STARTING, running="", running_version="", pid=0, reason="", since=now())
+    write_state(begun)
+    return begun
+
+
+def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0, app: str = "") -> None:
+    """Serve what a repository says until SIGTERM or SIGINT.
+
+    Args:
+        repository: URL or path of the configuration repository.
+        branch: The branch that the sites follow.
+        interval_s: Seconds between two looks at it; 0 for what suits its place.
+        app: A module to run beside the sites; empty for none.
+
+    Raises:
+        InputError: An agent runs already.
+    """
+    enter_agent(repository, branch)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    logger.info("following branch %s of %s", branch, repository)
+    watcher = Watcher(repository, branch, sites_home() / "config.git", interval_s)
+    supervisor = Supervisor(app)
+    watcher.start()
+    told = None
+    while not ending.wait(_TICK_S):
+        snapshot = watcher.latest
+        if snapshot.commit:
+            supervisor.tick(snapshot.plans)
+        if snapshot is not told:
+            write_followed(snapshot.commit, snapshot.problem)
+            told = snapshot
+    logger.info("ending")
+    watcher.stop()
+    supervisor.stop()
+    while not supervisor.stopped():
+        time.sleep(_TICK_S)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the agent in this process: ``python -m loopline.pipelines.sites.agent``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("repository")
+    parser.add_argument("--branch", default="main")
+    parser.add_argument("--interval", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--app", default="", metavar="MODULE")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logger.setLevel(logging.INFO)
+    try:
+        run_agent(options.repository, options.branch, options.interval, options.app)
+    except InputError as error:
+        print(f"loopline: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""``loopline sites``: run the sites of this machine, look at them, put one back."""
+
+import argparse
+import json
+import logging
+
+from loopline.pipelines.sites import control
+from loopline.pipelines.sites.logs import show_logs
+from loopline.pipelines.sites.process import find_agent, read_followed, stop_agent
+from loopline.pipelines.sites.state import IDLE, read_states
+from loopline.pipelines.sites.status import all_in_sync, as_json, describe
+
+_DESCRIPTION = """\
+Serve models on this machine as the sites of a cluster do: one model server a site, the image that the configuration
+repository names, verified, replaced without a lost request. A promotion is a commit; so is a rollback."""
+
+_EPILOG = """\
+examples:
+  loopline sites up                          begin, in the background
+  loopline run delivery --name flights       promote the champion, site by site
+  loopline sites status                      what each site should serve and what it serves
+  loopline sites rollback edge --reason "..."
+  loopline sites down"""
+
+
+def add_commands(commands) -> None:
+    """Add ``sites`` and its commands to a command line.
+
+    Args:
+        commands: What ``add_subparsers`` of the parser returned. Each command sets ``command``, a function of the
+            parsed options that returns the exit status.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    sites = commands.add_parser(
+        "sites", help="serve models on this machine", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=raw
+    )
+    actions = sites.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_up(actions)
+    status = actions.add_parser(
+        "status", help="what each site serves", description="Show what each site should serve and what it serves.",
+        epilog="exit status: 0 all sites do what the repository says, 1 one does not or the agent does not run.",
+    )  # fmt: skip
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(command=_status)
+    logs = actions.add_parser("logs", help="what a site's model server prints", description="Show a site's log.")
+    logs.add_argument("site", metavar="SITE", help="a site, app for the application, or agent")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
+    logs.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="the last N lines (default: 50)")
+    logs.set_defaults(command=_logs)
+    down = actions.add_parser(
+        "down", help="stop everything", description="Stop the sites. The configuration repository stays as it is."
+    )
+    down.set_defaults(command=_down)
+    rollback = actions.add_parser(
+        "rollback", help="put a site back to the image before",
+        description="Commit the image that a site named before to the configuration repository, and wait for the site.",
+    )  # fmt: skip
+    rollback.add_argument("site", metavar="SITE", help="the site; several with commas between them")
+    rollback.add_argument("--reason", default="", help="why, for the commit")
+    rollback.set_defaults(command=_rollback)
+
+
+def _add_up(actions) -> None:
+    up = actions.add_parser(
+        "up", help="begin to serve, in the background",
+        description="Start the agent in the background, unless it runs, and wait until every site is ready.",
+    )  # fmt: skip
+    up.add_argument(
+        "--repository", default="", metavar="URL_OR_PATH",
+        help="the configuration repository (default: config-repo.git under LOOPLINE_HOME, made if missing)",
+    )  # fmt: skip
+    up.add_argument("--branch", default="main", help="the branch to follow (default: main)")
+    up.add_argument(
+        "--interval", type=float, default=0.0, metavar="SECONDS",
+        help="between two looks at the repository (default: 1 for a path, 10 for a URL)",
+    )  # fmt: skip
+    up.add_argument("--app", default="", metavar="MODULE", help="a Python module to run beside the sites")
+    up.add_argument("--foreground", action="store_true", help="stay in this terminal; Ctrl-C ends it")
+    up.add_argument(
+        "--timeout",
+        type=float,
+        default=control.UP_S,
+        metavar="SECONDS",
+        help=f"how long to wait (default: {control.UP_S:g})",
+    )
+    up.set_defaults(command=_up)
+
+
+def _up(options: argparse.Namespace) -> int:
+    if options.foreground:
+        return _stay(options)
+    found = find_agent() is not None
+    sites = control.up(options.repository, options.branch, options.interval, options.app, options.timeout)
+    print("The agent runs already." if found else "The agent runs in the background: `loopline sites down` ends it.")
+    print(describe(find_agent(), read_followed(), sites))
+    if sites and all(site.state == IDLE for site in sites):
+        print("\nNothing is promoted yet: `loopline run delivery --name MODEL` does it.")
+    return 0 if all_in_sync(sites) else 1
+
+
+def _stay(options: argparse.Namespace) -> int:
+    from loopline.pipelines.sites.agent import run_agent
+
+    logging.getLogger("loopline").setLevel(logging.INFO)
+    run_agent(control.place_repository(options.repository), options.branch, options.interval, options.app)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    agent, followed, sites = find_agent(), read_followed(), read_states()
+    if options.json:
+        print(json.dumps(as_json(agent, followed, sites), indent=2))
+    else:
+        print(describe(agent, followed, sites))
+    return 0 if agent and followed and not followed.problem and all_in_sync(sites) else 1
+
+
+def _logs(options: argparse.Namespace) -> int:
+    show_logs(options.site, options.lines, options.follow)
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    print("Stopped." if stop_agent() else "No agent runs here: there was nothing to stop.")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    image, sites = control.roll_back(options.site, options.reason)
+    print(f"The configuration repository names {image} for {options.site} again.")
+    agent = find_agent()
+    if agent is None:
+        print("No agent runs here: `loopline sites up` begins to serve it.")
+        return 0
+    print(describe(agent, read_followed(), sites))
+    return 0 if all_in_sync(sites) else 1
