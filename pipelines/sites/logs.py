@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.pipelines.sites.server import server_logs
-from loopline.pipelines.sites.state import read_states, sites_home
+from loopline.pipelines.sites.state import sites_home
 
 
 def show_logs(name: str, lines: int = 50, follow: bool = False) -> None:
@@ -22,8 +22,8 @@ def show_logs(name: str, lines: int = 50, follow: bool = False) -> None:
     """
     files = _files(name)
     if not files:
-        known = ", ".join([*(state.site for state in read_states()), "agent"])
-        raise InputError(f"There is no log of {name!r}: choose from {known}.")
+        known = sorted({file.parent.name for file in sites_home().glob("*/server-*.log")})
+        raise InputError(f"There is no log of {name!r}: choose from {', '.join([*known, 'agent'])}.")
     text = "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
     sys.stdout.write("".join(text.splitlines(keepends=True)[-lines:] if lines > 0 else []))
     sys.stdout.flush()

@@ -145,7 +145,8 @@ def stop_agent() -> bool:
         file.unlink()
     for name in ("agent.json", _FOLLOWED):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "config.git", ignore_errors=True)
+    for name in ("config.git", "images"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     return agent is not None
 
 

@@ -112,6 +112,8 @@ class Site:
 
     def _take(self, plan: Plan) -> None:
         if plan != self._plan:
+            if self._active and not self._record(self._active.plan.image).deaths:
+                self._keep_good(self._active.plan)
             self._records.clear()
             self._fetch = None
             if self._next:
@@ -142,19 +144,21 @@ class Site:
             record.due = time.monotonic() + backoff(RESTART_S, record.deaths)
 
     def _choose(self) -> Plan | None:
-        """Return what to start now: what is wanted or, where that cannot be, the last good image."""
-        wanted, good = self._plan, self.state.good
-        for plan in (wanted, replace(wanted, image=good, version=self.state.good_version)):
-            if not plan.image or not wanted.image:
-                return None
-            if self._active and self._active.plan == plan:
-                return None
-            record = self._record(plan.image)
-            if time.monotonic() >= record.due:
-                return plan
-            if not record.problem:
-                return None  # it died and comes back in a moment
-        return None
+        """Return what to start now: what is wanted or, where that cannot be and nothing serves, the last good image."""
+        wanted = self._plan
+        if not wanted.image or (self._active and self._active.plan == wanted):
+            return None
+        record = self._record(wanted.image)
+        if time.monotonic() >= record.due:
+            return wanted
+        if self._active or not record.problem or not self._can_return():
+            return None  # something serves, it comes back in a moment, or there is nothing else
+        good = replace(wanted, image=self.state.good, version=self.state.good_version)
+        return good if time.monotonic() >= self._record(good.image).due else None
+
+    def _can_return(self) -> bool:
+        """Return whether there is another image to return to."""
+        return self.state.good not in ("", self._plan.image)
 
     def _prepare(self, target: Plan) -> None:
         if not self._fetch or self._fetch.image != target.image:
@@ -183,8 +187,6 @@ class Site:
         logger.info("%s: version %s serves, process %d", self.name, self._active.plan.version, self._active.pid)
         self._record(self._active.plan.image).problem = ""
         if before:
-            if not self._record(before.plan.image).deaths:
-                self._keep_good(before.plan)
             before.terminate()
             self._leaving.append(before)
         self._close_listeners(but=self._active.plan.url)
@@ -241,7 +243,8 @@ class Site:
             return states.FAILED if self._plan.problem else states.IDLE
         if record.deaths and not record.problem:
             return states.RESTARTING
-        return states.STARTING if self._next or self._fetch or not record.problem else states.FAILED
+        stuck = record.problem and not (self._can_return() and not self._record(self.state.good).problem)
+        return states.FAILED if stuck and not self._next and not self._fetch else states.STARTING
 
     def _record(self, image: str) -> _Record:
         return self._records.setdefault(image, _Record())
