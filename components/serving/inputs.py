@@ -114,7 +114,10 @@ def _read_numbers(name: str, datatype, values: list) -> np.ndarray:
         return np.array([value], np.float32)
     if not set(map(type, values)) <= allowed:
         raise _wrong_value(name, datatype, next(value for value in values if type(value) not in allowed))
-    numbers = np.array(values, np.float64)
+    try:
+        numbers = np.array(values, np.float64)
+    except OverflowError:  # an integer of hundreds of digits
+        raise _too_large(name, max(filter(None, values), key=abs)) from None
     # A comparison with NaN is false, so a missing number passes.
     large = np.abs(numbers) > _LARGEST
     if large.any():
@@ -150,8 +153,10 @@ def _too_large(name: str, value: float) -> InputError:
 
 
 def _wrong_value(name: str, datatype: str, value) -> InputError:
-    kind = "text" if datatype == "BYTES" else datatype
-    return InputError(f"Input {_show(name)} has the value {_show(value)}, which is not {kind}: mend it.")
+    due = "text" if datatype == "BYTES" else "true or false" if datatype == "BOOL" else "a number"
+    return InputError(
+        f"Input {_show(name)} is {datatype} and has the value {_show(value)}: send {due}, or null where it is missing."
+    )
 
 
 def _show(value) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import http
 import time
 import zlib
 
@@ -332,6 +331,9 @@ async def _explain_invalid(request, error: RequestValidationError) -> Response:
 
 
 async def _explain_http(request, error: HTTPException) -> Response:
-    """Say in MLServer's form what FastAPI says in its own."""
-    reason = str(error.detail or http.HTTPStatus(error.status_code).phrase)
+    """Say in MLServer's form and in one sentence what FastAPI says in its own."""
+    if error.status_code == 404:
+        reason = "There is nothing at this path: ask a model at /v2/models/NAME and /v2/models/NAME/infer."
+    else:
+        reason = f"{request.method} cannot be answered here: {error.detail}."
     return Response(status_code=error.status_code, content={"error": reason}, headers=error.headers)

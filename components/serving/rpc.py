@@ -1,5 +1,6 @@
 """MLServer's gRPC server, on a port that two servers may share while one takes over from the other."""
 
+import json
 import logging
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -8,17 +9,29 @@ from grpc import aio
 from mlserver.errors import InferenceError, MLServerError
 from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.converters import ModelMetadataResponseConverter
 from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from mlserver.grpc.interceptors import PromServerInterceptor
 from mlserver.grpc.model_repository import ModelRepositoryServicer
 from mlserver.grpc.model_repository_pb2_grpc import add_ModelRepositoryServiceServicer_to_server
 from mlserver.grpc.servicers import InferenceServicer
+from mlserver.grpc.utils import handle_mlserver_error
+from mlserver.types import Parameters
 
 from loopline.components.errors import InputError
 
 
 class Servicer(InferenceServicer):
     """MLServer's inference service, which blames a malformed message on its sender."""
+
+    @handle_mlserver_error
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context) -> pb.ModelMetadataResponse:
+        """Describe a model. A parameter of gRPC holds no list, so the classes are JSON."""
+        metadata = await self._data_plane.model_metadata(request.name, request.version)
+        values = metadata.parameters.model_dump() if metadata.parameters else {}
+        encoded = {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
+        metadata = metadata.model_copy(update={"parameters": Parameters(**encoded)})
+        return ModelMetadataResponseConverter.from_types(metadata)
 
     def _InsertHeaders(self, request: pb.ModelInferRequest, context):
         raw, inputs = len(request.raw_input_contents), len(request.inputs)
@@ -71,11 +84,10 @@ class RpcServer(GRPCServer):
 
 
 def quiet_refusals() -> None:
-    """Log a refused call as one line: MLServer adds a traceback to each."""
+    """Leave refused calls out of the log: MLServer writes a traceback for each, and the values that were sent."""
 
-    def shorten(record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], MLServerError):
-            record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
-        return True
+    def is_news(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, MLServerError) and error.status_code < 500)
 
-    logging.getLogger("mlserver.grpc").addFilter(shorten)
+    logging.getLogger("mlserver.grpc").addFilter(is_news)

@@ -187,4 +187,4 @@ def _select(outputs: list[dict], wanted: list[Mapping] | None) -> list[dict]:
 
 
 def _tensor(name: str, datatype: str, values: np.ndarray) -> dict:
-    return {"name": name, "datatype": datatype, "shape": list(values.shape), "data": values.reshape(-1).tolist()}
+    return {"name": name, "shape": list(values.shape), "datatype": datatype, "data": values.reshape(-1).tolist()}

@@ -23,7 +23,7 @@ from loopline.components.serving.runtime import LooplineModel
 
 logger = logging.getLogger("loopline")
 #: Seconds of the drain: until an idle connection is closed, and until everything is.
-IDLE_S, DRAIN_S = 3.0, 10.0
+IDLE_S, DRAIN_S = 1.0, 10.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -207,6 +207,8 @@ def _listener(options: Options) -> socket.socket:
 
 
 def _bind(host: str, port: int, option: str) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise InputError(f"Port {port} does not exist: choose one from 0 to 65535 with {option}.")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,0 +1,161 @@
+"""The launcher: what it refuses to start with, and one server taking over from another without a failed request."""
+
+import http.client
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from serving_models import free_port, golden_request, launched, listening
+
+from loopline.components.delivery.golden import read_golden
+from loopline.components.delivery.inference import build_grpc_request
+
+PATH = "/v2/models/small-late/infer"
+
+
+def launch(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "loopline.components.serving", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, monkeypatch):
+    changed = shutil.copytree(model, tmp_path / "changed")
+    (changed / "golden.parquet").write_bytes(b"")
+    with listening() as taken:
+        port = str(taken.getsockname()[1])
+        ports = ["--http-port", "0", "--grpc-port", str(free_port()), "--metrics-port", str(free_port())]
+        cases = [
+            ([str(tmp_path / "none"), *ports], "There is no model in"),
+            ([str(changed), *ports], "golden.parquet in model directory"),
+            ([str(model), *ports, "--http-port", port], "choose a free port with --http-port"),
+            ([str(model), *ports, "--metrics-port", port], "choose a free port with --metrics-port"),
+            ([str(model), *ports, "--grpc-port", port], "choose a free port with --grpc-port"),
+            ([str(model), *ports, "--http-port", "70000"], "from 0 to 65535"),
+            ([str(model), *ports, "--http-fd", "99"], "is not a socket"),
+        ]
+        for words, said in cases:
+            done = launch(*words)
+            assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+            assert "Traceback" not in done.stderr
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_URI", "ftp://somewhere")
+    assert "folder or s3://bucket/prefix" in launch(str(model), *ports).stderr
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_SAMPLE", "half")
+    assert "from 0 to 1" in launch(str(model), *ports).stderr
+
+
+class Clients:
+    """Clients that keep their connections and ask again and again, and remember each answer and failure."""
+
+    def __init__(self, model, port: int, grpc_port: int, count: int):
+        self.answers: list[tuple[float, str]] = []
+        self.failures: list[str] = []
+        self.grpc_answers: list[str] = []
+        self._going = True
+        self._body = json.dumps(golden_request(model)[1])
+        golden = read_golden(model).slice(0, 1)
+        message = build_grpc_request("small-late", golden.rows, golden.features)
+        self._threads = [threading.Thread(target=self._ask, args=(port,)) for _ in range(count)]
+        self._threads.append(threading.Thread(target=self._call, args=(grpc_port, message)))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._going = False
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        while self._going:
+            try:
+                connection.request("POST", PATH, self._body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                found = json.loads(response.read())
+                self.answers.append((time.monotonic(), found["parameters"]["image_digest"]))
+            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+                connection.close()
+            time.sleep(0.002)
+        connection.close()
+
+    def _call(self, port: int, message) -> None:
+        import grpc
+        from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            while self._going:
+                try:
+                    answer = stub.ModelInfer(message, timeout=20, wait_for_ready=True)
+                    self.grpc_answers.append(answer.parameters["image_digest"].string_param)
+                except grpc.RpcError as error:
+                    self.failures.append(f"gRPC {error.code()}: {error.details()}")
+                time.sleep(0.002)
+
+
+def test_one_server_takes_over_from_another_without_a_failed_request(model, tmp_path):
+    grpc_port = free_port()
+    with (
+        listening() as listener,
+        launched(model, listener, grpc_port, tmp_path / "a", LOOPLINE_IMAGE_DIGEST="old") as old,
+    ):
+        port = listener.getsockname()[1]
+        idle = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        idle.request("GET", "/v2/health/ready")
+        assert idle.getresponse().read() is not None
+        clients = Clients(model, port, grpc_port, 6)
+        try:
+            time.sleep(0.3)
+            with launched(model, listener, grpc_port, tmp_path / "b", LOOPLINE_IMAGE_DIGEST="new"):
+                old.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+                # The old server still answers who was connected to it, and says that it goes.
+                idle.request("GET", "/v2/models/small-late")
+                farewell = idle.getresponse()
+                assert json.loads(farewell.read())["parameters"]["image_digest"] == "old"
+                assert farewell.headers["connection"] == "close"
+                assert old.wait(20) == 0
+                gone = time.monotonic()
+                time.sleep(0.3)
+                clients.stop()
+        finally:
+            clients.stop()
+    assert clients.failures == []
+    assert {digest for _, digest in clients.answers} == {"old", "new"}
+    assert {digest for moment, digest in clients.answers if moment > gone} == {"new"}
+    assert clients.grpc_answers[0] == "old"
+    assert clients.grpc_answers[-1] == "new"
+
+
+def test_a_request_that_is_open_at_the_signal_is_answered(model, tmp_path):
+    """Half of it is sent before the signal and half after."""
+    body = json.dumps(golden_request(model)[1]).encode()
+    with listening() as listener, launched(model, listener, free_port(), tmp_path / "ready") as process:
+        connection = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=20)
+        connection.putrequest("POST", PATH)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:100])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)  # longer than an idle connection is kept
+        assert process.poll() is None
+        connection.send(body[100:])
+        response = connection.getresponse()
+        assert response.status == 200
+        assert json.loads(response.read())["model_version"] == "3"
+        assert process.wait(20) == 0
+
+
+def test_nothing_is_accepted_before_the_model_is_loaded(model, tmp_path):
+    """A client that connects meanwhile waits in the socket's queue and is answered."""
+    with listening() as listener:
+        connection = http.client.HTTPConnection("127.0.0.1", listener.getsockname()[1], timeout=30)
+        connection.request("GET", "/v2/health/ready")
+        with launched(model, listener, free_port(), tmp_path / "ready"):
+            assert connection.getresponse().status == 200
+        connection.close()
