@@ -13,7 +13,6 @@ from mlserver import MLServer, ModelSettings, Settings
 from mlserver.errors import ModelNotFound
 from mlserver.metrics import MetricsServer
 from mlserver.repository import ModelRepository
-from mlserver.utils import install_uvloop_event_loop
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import SETTINGS, verify_model
@@ -187,12 +186,21 @@ def serve(options: Options) -> None:
     """
     verify_model(options.folder)
     quiet_refusals()
-    install_uvloop_event_loop()
 
     async def run() -> None:
         await Server(options).run()
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run())
+
+
+def _loop_factory():
+    """Return how to make the faster event loop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _listener(options: Options) -> socket.socket:

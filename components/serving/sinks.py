@@ -1,5 +1,6 @@
 """Where the files of the traffic log go: a folder, or a bucket of S3."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -65,7 +66,8 @@ class FolderSink:
             pq.write_table(table, hidden, compression="zstd")
             hidden.rename(file)
         except OSError as error:
-            hidden.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                hidden.unlink()
             raise InputError(f"The traffic log {self._folder} cannot be written ({error.strerror or error}).") from None
 
 

@@ -27,8 +27,8 @@ from loopline.components.serving import metrics
 from loopline.components.serving.sinks import Sink, open_sink
 
 logger = logging.getLogger("loopline")
-#: What Hive and Arrow call a partition without a value.
-_UNKNOWN = "__HIVE_DEFAULT_PARTITION__"
+#: The partition of a site that has no name: Arrow cannot read one that is empty.
+_UNKNOWN = "unknown"
 #: Before the name of each column that is neither a feature nor a prediction.
 PREFIX = "loopline_"
 #: The most rows that wait; the rows and seconds after which those waiting are written.
@@ -149,15 +149,15 @@ class TrafficLog:
 
     def _run(self) -> None:
         held: list[_Entry] = []
-        while not self._closing:
+        closing = False
+        while not closing:
             self._wake.wait(self._flush_s)
             self._wake.clear()
+            closing = self._closing  # read before the entries are taken, so that none comes after the last round
             with self._lock:
                 held += self._entries
                 self._entries.clear()
             held = self._write(held)
-            if held and not self._closing:  # the sink fails: give it time
-                self._wake.wait(self._flush_s)
 
     def _write(self, entries: list[_Entry]) -> list[_Entry]:
         """Write entries, a file an hour; returns those that could not be written."""

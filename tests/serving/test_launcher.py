@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,38 +14,40 @@ from serving_models import free_port, golden_request, launched, listening
 
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.inference import build_grpc_request
+from loopline.components.serving.__main__ import main
 
 PATH = "/v2/models/small-late/infer"
 
 
-def launch(*words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "loopline.components.serving", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, monkeypatch):
+def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, monkeypatch, capsys):
     changed = shutil.copytree(model, tmp_path / "changed")
     (changed / "golden.parquet").write_bytes(b"")
     with listening() as taken:
         port = str(taken.getsockname()[1])
-        ports = ["--http-port", "0", "--grpc-port", str(free_port()), "--metrics-port", str(free_port())]
-        cases = [
-            ([str(tmp_path / "none"), *ports], "There is no model in"),
-            ([str(changed), *ports], "golden.parquet in model directory"),
-            ([str(model), *ports, "--http-port", port], "choose a free port with --http-port"),
-            ([str(model), *ports, "--metrics-port", port], "choose a free port with --metrics-port"),
-            ([str(model), *ports, "--grpc-port", port], "choose a free port with --grpc-port"),
-            ([str(model), *ports, "--http-port", "70000"], "from 0 to 65535"),
-            ([str(model), *ports, "--http-fd", "99"], "is not a socket"),
-        ]
-        for words, said in cases:
-            done = launch(*words)
+        for words, said in (
+            ([tmp_path / "none"], "There is no model in"),
+            ([changed], "golden.parquet in model directory"),
+            ([model, "--http-port", port], "choose a free port with --http-port"),
+            ([model, "--http-port", "70000"], "from 0 to 65535"),
+            ([model, "--http-port", "0", "--metrics-port", port], "choose a free port with --metrics-port"),
+            ([model, "--http-fd", "99"], "is not a socket"),
+        ):
+            assert main([str(word) for word in words]) == 2
+            assert said in capsys.readouterr().err
+
+
+def test_what_goes_wrong_later_is_said_in_a_sentence_too(model):
+    """By a process of its own, which ends though other parts of the server are running."""
+    with listening() as taken:
+        ports = ["--http-port", "0", "--metrics-port", "0", "--grpc-port"]
+        for port, variables, said in (
+            (taken.getsockname()[1], {}, "choose a free port with --grpc-port"),
+            (free_port(), {"LOOPLINE_TRAFFIC_URI": "ftp://somewhere"}, "folder or s3://bucket/prefix"),
+        ):
+            command = [sys.executable, "-m", "loopline.components.serving", str(model), *ports, str(port)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **variables})
             assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-            assert "Traceback" not in done.stderr
-    monkeypatch.setenv("LOOPLINE_TRAFFIC_URI", "ftp://somewhere")
-    assert "folder or s3://bucket/prefix" in launch(str(model), *ports).stderr
-    monkeypatch.setenv("LOOPLINE_TRAFFIC_SAMPLE", "half")
-    assert "from 0 to 1" in launch(str(model), *ports).stderr
+            assert "Traceback" not in done.stderr + done.stdout
 
 
 class Clients:

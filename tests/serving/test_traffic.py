@@ -98,7 +98,7 @@ def test_missing_values_are_null_and_odd_names_are_quoted(tmp_path):
     log.record("r", *rows(3), 0.001)
     log.close()
     [file] = tmp_path.rglob("*.parquet")
-    assert file.relative_to(tmp_path).parts[:2] == ("model=m%2F1", "site=__HIVE_DEFAULT_PARTITION__")
+    assert file.relative_to(tmp_path).parts[:2] == ("model=m%2F1", "site=unknown")
     table = pq.read_table(file, partitioning=None)
     assert table.column("size").to_pylist() == [0.0, 0.5, None]
     assert table.column("color").to_pylist() == ["red", "red", None]
@@ -138,7 +138,6 @@ def test_a_full_queue_drops_and_counts_and_never_waits():
     sink.open.set()
     log.close()
     assert sum(table.num_rows for table in sink.tables) == 100
-    # What was written makes room again.
 
 
 def test_a_failing_sink_is_tried_again_and_nothing_is_lost(caplog):
@@ -193,7 +192,7 @@ def test_a_file_that_cannot_be_finished_leaves_nothing_behind(tmp_path, monkeypa
 
 def test_a_folder_that_is_a_file_is_said_in_a_sentence(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(InputError, match="The traffic log .*taken cannot be written"):
+    with pytest.raises(InputError, match=r"The traffic log .*taken cannot be written"):
         FolderSink(tmp_path / "taken").write("part.parquet", pa.table({"x": [1]}))
 
 
