@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import app as apps
-from loopline.pipelines.sites.app import App
+from loopline.pipelines.sites.app import App, read_module
 from loopline.pipelines.sites.images import Images
 from loopline.pipelines.sites.plan import Plan
 from loopline.pipelines.sites.process import enter_agent, write_followed
@@ -28,16 +28,12 @@ _TICK_S = 0.1
 class Supervisor:
     """All sites, and the application beside them."""
 
-    def __init__(self, app: str = ""):
-        """Take up what an earlier life of the agent left.
-
-        Args:
-            app: The application's module; empty for none.
-        """
+    def __init__(self):
+        """Take up what an earlier life of the agent left."""
         self._images = Images(sites_home() / "images")
         self._before = {state.site: _begin(state) for state in read_states()}
         self._sites: dict[str, Site] = {}
-        self._app = App(app, self._before.get(apps.NAME)) if app else None
+        self._app: App | None = None
         self._needed: set[str] = set()
 
     def tick(self, plans: dict[str, Plan]) -> None:
@@ -63,9 +59,19 @@ class Supervisor:
         if needed != self._needed:
             self._images.prune(needed)
             self._needed = needed
-        if self._app:
+        self._tick_app(plans)
+
+    def _tick_app(self, plans: dict[str, Plan]) -> None:
+        module = read_module()
+        if self._app and self._app.module != module:
+            self._app.stop()
+            if self._app.stopped():
+                self._app = None
+        elif self._app:
             model = next((plan.model for plan in plans.values() if plan.model), "")
             self._app.tick({name: plan.url for name, plan in plans.items()}, model)
+        elif module:
+            self._app = App(module, self._before.get(apps.NAME))
 
     def stop(self) -> None:
         """Tell everything to end; ``stopped`` sees to it."""
@@ -88,14 +94,13 @@ def _begin(state: SiteState) -> SiteState:
     return begun
 
 
-def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0, app: str = "") -> None:
+def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0) -> None:
     """Serve what a repository says until SIGTERM or SIGINT.
 
     Args:
         repository: URL or path of the configuration repository.
         branch: The branch that the sites follow.
         interval_s: Seconds between two looks at it; 0 for what suits its place.
-        app: A module to run beside the sites; empty for none.
 
     Raises:
         InputError: An agent runs already.
@@ -106,7 +111,7 @@ def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0, ap
         signal.signal(number, lambda *_: ending.set())
     logger.info("following branch %s of %s", branch, repository)
     watcher = Watcher(repository, branch, sites_home() / "config.git", interval_s)
-    supervisor = Supervisor(app)
+    supervisor = Supervisor()
     watcher.start()
     told = None
     while not ending.wait(_TICK_S):
@@ -129,12 +134,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("repository")
     parser.add_argument("--branch", default="main")
     parser.add_argument("--interval", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--app", default="", metavar="MODULE")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logger.setLevel(logging.INFO)
     try:
-        run_agent(options.repository, options.branch, options.interval, options.app)
+        run_agent(options.repository, options.branch, options.interval)
     except InputError as error:
         print(f"loopline: {error}", file=sys.stderr)
         return 2

@@ -4,10 +4,8 @@ import argparse
 import json
 import logging
 
-from loopline.pipelines.sites import control
-from loopline.pipelines.sites.logs import show_logs
-from loopline.pipelines.sites.process import find_agent, read_followed, stop_agent
-from loopline.pipelines.sites.state import IDLE, read_states
+from loopline.pipelines.sites.process import UP_S, find_agent, read_followed, stop_agent
+from loopline.pipelines.sites.state import read_states
 from loopline.pipelines.sites.status import all_in_sync, as_json, describe
 
 _DESCRIPTION = """\
@@ -74,14 +72,16 @@ def _add_up(actions) -> None:
         "--interval", type=float, default=0.0, metavar="SECONDS",
         help="between two looks at the repository (default: 1 for a path, 10 for a URL)",
     )  # fmt: skip
-    up.add_argument("--app", default="", metavar="MODULE", help="a Python module to run beside the sites")
+    up.add_argument(
+        "--app", default="", metavar="MODULE", help="a module to run beside the sites: loopline.examples.flights.app"
+    )
     up.add_argument("--foreground", action="store_true", help="stay in this terminal; Ctrl-C ends it")
     up.add_argument(
         "--timeout",
         type=float,
-        default=control.UP_S,
+        default=UP_S,
         metavar="SECONDS",
-        help=f"how long to wait (default: {control.UP_S:g})",
+        help=f"how long to wait (default: {UP_S:g})",
     )
     up.set_defaults(command=_up)
 
@@ -89,20 +89,26 @@ def _add_up(actions) -> None:
 def _up(options: argparse.Namespace) -> int:
     if options.foreground:
         return _stay(options)
+    from loopline.pipelines.sites import control
+
     found = find_agent() is not None
     sites = control.up(options.repository, options.branch, options.interval, options.app, options.timeout)
     print("The agent runs already." if found else "The agent runs in the background: `loopline sites down` ends it.")
     print(describe(find_agent(), read_followed(), sites))
-    if sites and all(site.state == IDLE for site in sites):
+    if sites and not any(site.wanted for site in sites):
         print("\nNothing is promoted yet: `loopline run delivery --name MODEL` does it.")
     return 0 if all_in_sync(sites) else 1
 
 
 def _stay(options: argparse.Namespace) -> int:
+    from loopline.pipelines.sites import control
     from loopline.pipelines.sites.agent import run_agent
+    from loopline.pipelines.sites.app import choose_module
 
     logging.getLogger("loopline").setLevel(logging.INFO)
-    run_agent(control.place_repository(options.repository), options.branch, options.interval, options.app)
+    if options.app:
+        choose_module(options.app)
+    run_agent(control.place_repository(options.repository), options.branch, options.interval)
     return 0
 
 
@@ -116,6 +122,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _logs(options: argparse.Namespace) -> int:
+    from loopline.pipelines.sites.logs import show_logs
+
     show_logs(options.site, options.lines, options.follow)
     return 0
 
@@ -126,6 +134,8 @@ def _down(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
+    from loopline.pipelines.sites import control
+
     image, sites = control.roll_back(options.site, options.reason)
     print(f"The configuration repository names {image} for {options.site} again.")
     agent = find_agent()

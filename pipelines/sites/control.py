@@ -8,11 +8,12 @@ from pathlib import Path
 from loopline.components.delivery.model_server import last_line
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import state as states
-from loopline.pipelines.sites.process import Agent, find_agent, read_followed, start_agent
+from loopline.pipelines.sites.app import NAME, choose_module
+from loopline.pipelines.sites.process import UP_S, Agent, find_agent, read_followed, start_agent
 from loopline.pipelines.sites.state import SiteState, read_states, sites_home
 
-#: Seconds that sites may take to become ready, and to follow a commit.
-UP_S, FOLLOW_S = 180.0, 60.0
+#: Seconds that sites may take to follow a commit.
+_FOLLOW_S = 60.0
 
 
 def up(
@@ -34,12 +35,13 @@ def up(
         InputError: The agent runs with something else, or did not start.
     """
     agent, process = find_agent(), None
+    if app:
+        choose_module(app)
     if agent:
         _compare(agent, repository, branch)
     else:
         place = place_repository(repository)
-        arguments = [place, "--branch", branch, "--interval", str(interval_s)]
-        process = start_agent([*arguments, *(["--app", app] if app else [])])
+        process = start_agent([place, "--branch", branch, "--interval", str(interval_s)])
     return _wait_for_agent(process, timeout_s)
 
 
@@ -61,6 +63,32 @@ def _compare(agent: Agent, repository: str, branch: str) -> None:
         raise InputError(
             f"The sites follow branch {agent.branch} of {agent.repository} already: `loopline sites down` ends that."
         )
+
+
+def wait_for_app(timeout_s: float = UP_S) -> str:
+    """Wait until the application answers.
+
+    Args:
+        timeout_s: Seconds to wait.
+
+    Returns:
+        Where it answers.
+
+    Raises:
+        InputError: It does not.
+    """
+
+    def find() -> SiteState | None:
+        return next((state for state in read_states() if state.site == NAME), None)
+
+    _wait_until(lambda: (app := find()) is not None and app.state == states.READY, timeout_s)
+    app = find()
+    if app is None or app.state != states.READY:
+        raise InputError(
+            f"The application does not answer ({app.reason or app.state if app else 'it was not started'}): "
+            f"see `loopline sites logs {NAME}`."
+        )
+    return app.url
 
 
 def roll_back(sites: str, reason: str = "") -> tuple[str, list[SiteState]]:
@@ -87,7 +115,7 @@ def roll_back(sites: str, reason: str = "") -> tuple[str, list[SiteState]]:
         return all(state.wanted == image and not _moves(state) for state in states_)
 
     if agent:
-        _wait_until(followed, FOLLOW_S)
+        _wait_until(followed, _FOLLOW_S)
     return image, read_states()
 
 

@@ -16,6 +16,8 @@ from loopline.components.environment import home
 from loopline.components.errors import InputError
 from loopline.pipelines.sites.state import sites_home, write_json
 
+#: Seconds that sites may take to become ready.
+UP_S = 180.0
 #: Seconds until an agent that was told to end is killed: longer than its servers may take to answer what is open.
 STOP_S = 25.0
 #: Bytes of a log file that make the next start begin a new one.
@@ -143,7 +145,7 @@ def stop_agent() -> bool:
     folder = sites_home()
     for file in folder.glob("*/state.json"):
         file.unlink()
-    for name in ("agent.json", _FOLLOWED):
+    for name in ("agent.json", "app.json", _FOLLOWED):
         (folder / name).unlink(missing_ok=True)
     for name in ("config.git", "images"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from loopline.components.delivery.git import default_repository, run_git
+from loopline.components.environment import home
 from loopline.components.errors import InputError
 from loopline.pipelines.sites.ports import free_port
 
@@ -63,7 +64,7 @@ def _write_template(work: Path, sites: Sequence[str]) -> None:
         ports.add(port := free_port(ports))
         file = work / "sites" / site / "site.env"
         text = _set_value(file.read_text(encoding="utf-8"), "SERVICE_URL", f"http://127.0.0.1:{port}")
-        text = _set_value(text, "LOOPLINE_TRAFFIC_URI", "")
+        text = _set_value(text, "LOOPLINE_TRAFFIC_URI", str(home() / "traffic"))
         file.write_text(text, encoding="utf-8")
 
 
