@@ -3,8 +3,8 @@
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from loopline.components.delivery.git import locate_repository
 from loopline.components.delivery.model_server import last_line
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import state as states
@@ -53,9 +53,7 @@ def place_repository(repository: str = "") -> str:
     """
     from loopline.pipelines.sites.repository import init_config_repository
 
-    if not repository:
-        return init_config_repository()
-    return str(Path(repository).absolute()) if Path(repository).exists() else repository
+    return locate_repository(repository) if repository else init_config_repository()
 
 
 def _compare(agent: Agent, repository: str, branch: str) -> None:

@@ -3,11 +3,14 @@
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
-from loopline.components.delivery.git import run_git
-from loopline.components.delivery.release import read_release_env, read_site_env
+from loopline.components.delivery.git import locate_repository, run_git
+from loopline.components.delivery.git_repository import Repository
+from loopline.components.delivery.release import RELEASE_FILE, SITE_FILE, read_release_env, read_site_env
 from loopline.components.environment import home
 from loopline.components.errors import InputError
 from loopline.pipelines.sites.plan import Plan
@@ -18,6 +21,7 @@ logger = logging.getLogger("loopline")
 LOCAL_S, REMOTE_S = 1.0, 10.0
 #: Names in the agent's own folder.
 RESERVED = frozenset({"agent", "app", "config.git", "images"})
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,24 @@ class Watcher:
     """
 
     def __init__(self, repository: str, branch: str, mirror: Path, interval_s: float = 0.0):
-        """Begin to watch.
+        """Take up a repository.
 
         Args:
             repository: URL or path.
             branch: The branch.
             mirror: A folder for a copy; it is made anew.
             interval_s: Seconds between two looks; 0 for what suits the repository's place.
+
+        Raises:
+            InputError: The address cannot be used.
         """
         self.latest = Snapshot()
-        self._repository, self._branch, self._mirror = repository, branch, mirror
-        self._interval_s = interval_s or (LOCAL_S if Path(repository).exists() else REMOTE_S)
+        url = locate_repository(repository)
+        self._mirror = mirror
+        self._interval_s = interval_s or (LOCAL_S if url.startswith("/") else REMOTE_S)
+        shutil.rmtree(mirror, ignore_errors=True)  # an earlier life may have left locks in it
+        run_git(["init", "--quiet", "--bare", str(mirror)])
+        self._copy = Repository(url, branch, mirror)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -68,10 +79,9 @@ class Watcher:
     def look(self) -> None:
         """Read the branch if it has moved."""
         try:
-            commit = self._remote_commit()
-            if commit != self.latest.commit:
-                self._git("fetch", "--quiet", "--depth=1", self._repository, commit_ref(self._branch))
-                commit = self._git("rev-parse", "FETCH_HEAD").strip()
+            listed = run_git(["ls-remote", self._copy.url, f"refs/heads/{self._copy.branch}"]).split()
+            if not listed or listed[0] != self.latest.commit:
+                commit = self._copy.fetch()
                 self.latest = Snapshot(commit, self._read_plans(commit))
                 logger.info("the configuration repository is at %s", commit[:12])
             elif self.latest.problem:
@@ -79,35 +89,27 @@ class Watcher:
         except InputError as error:
             if str(error) != self.latest.problem:
                 logger.error("%s", error)
-            self.latest = replace(self.latest, problem=str(error))
+                self.latest = replace(self.latest, problem=str(error))
 
     def _run(self) -> None:
-        shutil.rmtree(self._mirror, ignore_errors=True)  # an earlier life may have left locks in it
-        run_git(["init", "--quiet", "--bare", str(self._mirror)])
         while not self._ending.is_set():
             self.look()
             self._ending.wait(self._interval_s)
 
-    def _remote_commit(self) -> str:
-        listed = run_git(["ls-remote", self._repository, commit_ref(self._branch)]).split()
-        if not listed:
-            raise InputError(f"{self._repository} has no branch {self._branch!r}: name one with --branch.")
-        return listed[0]
-
     def _read_plans(self, commit: str) -> dict[str, Plan]:
-        names = self._git("ls-tree", "--name-only", "-d", commit, "sites/").split("\n")
-        sites = [name.removeprefix("sites/") for name in names if name]
+        sites = self._copy.list_folders("sites")
+        if not sites:
+            raise InputError(f"Repository {self._copy.url} has no folder in sites/: begin with deploy/config-repo.")
         if taken := sorted(RESERVED.intersection(sites)):
             raise InputError(f"A site on this machine cannot be called {taken[0]!r}: rename sites/{taken[0]}.")
         return {site: self._read_plan(commit, site) for site in sites}
 
     def _read_plan(self, commit: str, site: str) -> Plan:
         try:
-            release = read_release_env(self._git("show", f"{commit}:sites/{site}/release.env"))
-            values = read_site_env(self._git("show", f"{commit}:sites/{site}/site.env"))
+            release = self._parse(site, RELEASE_FILE, read_release_env)
+            values = self._parse(site, SITE_FILE, read_site_env)
         except InputError as error:
-            before = self.latest.plans.get(site, Plan(site))
-            return replace(before, problem=f"sites/{site}: {error}", commit=commit)
+            return replace(self.latest.plans.get(site, Plan(site)), problem=str(error), commit=commit)
         return Plan(
             site=site,
             model=release.name,
@@ -119,10 +121,14 @@ class Watcher:
             commit=commit,
         )
 
-    def _git(self, *arguments: str) -> str:
-        return run_git(["--git-dir", str(self._mirror), *arguments])
-
-
-def commit_ref(branch: str) -> str:
-    """Return the full name of a branch."""
-    return f"refs/heads/{branch}"
+    def _parse(self, site: str, name: str, parse: Callable[[str], _Parsed]) -> _Parsed:
+        path = f"sites/{site}/{name}"
+        [content] = self._copy.read([path])
+        if content is None:
+            raise InputError(f"There is no {path} in the configuration repository: take it over from the template.")
+        try:
+            return parse(content.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise InputError(f"{path} is not UTF-8 text: write it anew.") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
