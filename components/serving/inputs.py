@@ -75,28 +75,33 @@ class InputReader:
         return ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
 
 
-def _read_values(name: str, tensor: Mapping) -> Sequence:
+def _read_values(name: str, tensor: Mapping) -> list:
     """Return the flat values of a tensor, their number checked against its shape."""
     shape, values = tensor.get("shape"), tensor.get("data")
-    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-        raise InputError(f"The shape of input {_show(name)} is {_show(shape)}: write [rows] or [rows, 1].")
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
-        raise InputError(f"The shape of input {_show(name)} is {_show(shape)}: write [rows] or [rows, 1].")
-    if shape[0] == 0:
-        raise InputError(f"Input {_show(name)} has no rows: send one or more.")
-    if shape[0] > MAX_ROWS:
-        raise InputError(f"Input {_show(name)} has {shape[0]} rows: send at most {MAX_ROWS} in one request.")
-    if not isinstance(values, list):
-        raise InputError(f"The data of input {_show(name)} are {_show(values)}: send a list of values.")
-    if len(values) != shape[0]:
-        raise InputError(f"Input {_show(name)} has {len(values)} values and the shape {_show(shape)}: make them agree.")
-    if len(shape) == 2 and all(isinstance(row, list) and len(row) == 1 for row in values):
+    rows = len(values) if type(values) is list else 0
+    # Comparing with the shapes that are right costs a fraction of looking for what is wrong.
+    if not 0 < rows <= MAX_ROWS or (shape != [rows, 1] and shape != [rows]):
+        raise _wrong_shape(name, shape, values)
+    if type(values[0]) is list and len(shape) == 2 and all(type(row) is list and len(row) == 1 for row in values):
         values = [row[0] for row in values]
     parameters = tensor.get("parameters")
     if parameters and parameters.get("content_type") not in _PLAIN_CONTENT:
         content = parameters["content_type"]
         raise InputError(f"Input {_show(name)} has the content type {_show(content)}: send the plain values.")
     return values
+
+
+def _wrong_shape(name: str, shape, values) -> InputError:
+    if not isinstance(values, list):
+        return InputError(f"The data of input {_show(name)} are {_show(values)}: send a list of values.")
+    well_formed = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not well_formed or len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
+        return InputError(f"The shape of input {_show(name)} is {_show(shape)}: write [rows] or [rows, 1].")
+    if shape[0] == 0:
+        return InputError(f"Input {_show(name)} has no rows: send one or more.")
+    if shape[0] > MAX_ROWS:
+        return InputError(f"Input {_show(name)} has {_show(shape[0])} rows: send at most {MAX_ROWS} in one request.")
+    return InputError(f"Input {_show(name)} has {len(values)} values and the shape {_show(shape)}: make them agree.")
 
 
 def _read_numbers(name: str, datatype, values: list) -> np.ndarray:

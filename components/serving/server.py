@@ -1,6 +1,7 @@
 """MLServer over one model directory: loads the model, then listens; drains, then ends."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -137,6 +138,9 @@ class Server(MLServer):
         """
         [settings] = await self._model_repository.list()
         model = await self._model_registry.load(settings)
+        # What is loaded stays: without it the collector has next to nothing to look at, and answers do not wait for it.
+        gc.collect()
+        gc.freeze()
         tasks = [
             asyncio.ensure_future(server.start())
             for server in (self._grpc_server, self._metrics_server, self._rest_server)

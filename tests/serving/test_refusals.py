@@ -56,7 +56,7 @@ def test_the_reader_reads_what_is_right():
         (0, {"shape": [2, 2]}, "write [rows] or [rows, 1]"),
         (0, {"shape": [2, 1, 1]}, "write [rows] or [rows, 1]"),
         (0, {"shape": [True]}, "write [rows] or [rows, 1]"),
-        (0, {"shape": [2.0]}, "write [rows] or [rows, 1]"),
+        (0, {"shape": [2.5]}, "write [rows] or [rows, 1]"),
         (0, {"shape": []}, "write [rows] or [rows, 1]"),
         (0, {"shape": "2"}, "write [rows] or [rows, 1]"),
         (0, {"shape": [0, 1], "data": []}, "no rows"),
