@@ -187,6 +187,10 @@ class Repository:
         status, _, _ = call_git(["--git-dir", str(self._folder), "merge-base", "--is-ancestor", commit, self.tip])
         return status == 0
 
+    def is_child(self, commit: str) -> bool:
+        """Return whether a fetched commit lies directly on top of the branch's last one."""
+        return f"\nparent {self.tip}\n" in self._git("cat-file", "commit", commit)
+
     def versions(self, path: str, count: int = 0) -> list[Version]:
         """Return the states of a file on the branch, of which the history has to be fetched.
 
@@ -316,7 +320,7 @@ def retry_temporary(call: Callable):
             if not error.temporary:
                 raise
             logger.info("%s", error)
-            pause(trial)
+            pause(trial + 4)  # what is away needs longer than a lock
     return call()
 
 

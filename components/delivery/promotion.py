@@ -1,0 +1,106 @@
+"""Promote an image: name it in the overlays of sites, as one commit to the configuration repository."""
+
+import logging
+
+from loopline.components.delivery.admission import Admitted, admit
+from loopline.components.delivery.config_repository import (
+    IMAGE,
+    MLFLOW_RUN,
+    MODEL,
+    MODEL_VERSION,
+    PIPELINE_RUN,
+    ConfigRepository,
+    parse_sites,
+)
+from loopline.components.delivery.git_repository import Change, commit_change, open_repository
+from loopline.components.delivery.pull_request import propose
+from loopline.components.errors import InputError
+
+MODES = ("direct", "pull-request")
+
+logger = logging.getLogger("loopline")
+
+
+def promote(
+    repository: str,
+    sites: str,
+    image: str,
+    branch: str = "main",
+    overlay: str = "sites/{site}",
+    mode: str = "direct",
+    pipeline_run: str = "",
+) -> str:
+    """Name an image in the overlays of some sites.
+
+    Args:
+        repository: URL or path of the configuration repository; the one of this machine's own sites when empty.
+        sites: Comma-separated names; nothing is done when empty.
+        image: The image by digest.
+        branch: The branch that the sites follow.
+        overlay: The folder of a site in the repository.
+        mode: ``direct``, or ``pull-request`` for a branch of its own and a request to merge it.
+        pipeline_run: The pipeline run to note in the commit. A promotion repeated by the same run is the same one.
+
+    Returns:
+        The commit; empty when there was nothing to change.
+
+    Raises:
+        InputError: The image is not named by digest, unsigned or untested, a site or the repository does not exist, or
+            Git refuses.
+    """
+    names = parse_sites(sites)
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}: choose from {', '.join(MODES)}.")
+    if not names:
+        return ""
+    admitted = admit(image)
+    with open_repository(repository, branch) as git:
+        config = ConfigRepository(git, overlay)
+
+        def decide() -> Change | None:
+            files = config.write_releases(dict.fromkeys(names, admitted.release))
+            changed = [name for name in names if config.release_path(name) in files]
+            return Change(files, _message(admitted, changed, pipeline_run)) if files else None
+
+        if mode == "direct":
+            commit = commit_change(git, decide) or _find_promotion(config, names, admitted, pipeline_run)
+        else:
+            commit = propose(git, decide, admitted.release, names)
+    logger.info("%s for %s: %s", admitted.release, ", ".join(names), commit or "named already")
+    return commit
+
+
+def _message(admitted: Admitted, sites: list[str], pipeline_run: str) -> str:
+    release = admitted.release
+    where = ", ".join(sites) if len(sites) <= 5 else f"{len(sites)} sites"
+    trailers = {
+        MODEL: release.name,
+        MODEL_VERSION: str(release.version),
+        IMAGE: release.image,
+        MLFLOW_RUN: admitted.mlflow_run,
+        PIPELINE_RUN: " ".join(pipeline_run.split()),
+    }
+    lines = [f"{key}: {value}" for key, value in trailers.items() if value]
+    return "\n\n".join(
+        [
+            f"Promote {release.name} version {release.version} to {where}",
+            f"Sites: {', '.join(sites)}.",
+            "\n".join(lines) + "\n",
+        ]
+    )
+
+
+def _find_promotion(config: ConfigRepository, sites: list[str], admitted: Admitted, pipeline_run: str) -> str:
+    """Return the commit that the same pipeline run made before it was ended and began anew; empty when there is none.
+
+    The step that checks the sites needs it to put them back.
+    """
+    if not pipeline_run:
+        return ""
+    config.git.fetch(history=True)
+    wanted = {IMAGE: admitted.release.image, PIPELINE_RUN: " ".join(pipeline_run.split())}
+    for site in sites:
+        for version in config.git.versions(config.release_path(site), count=1):
+            if wanted.items() <= version.trailers.items():
+                return version.commit
+    return ""
