@@ -40,8 +40,8 @@ def start(parameters: dict, event: str, image: str = "") -> str:
     Args:
         parameters: Parameters of the delivery pipeline by name; text is converted. A ``base`` by tag is resolved to its
             digest, since a tag can name another image tomorrow.
-        event: What asked for it, e.g. a commit; empty to start one in any case. The same event for the same model, version
-            and base is the same delivery.
+        event: What asked for it, e.g. a commit; empty to start one in any case. The same event for the same model,
+            version and base is the same delivery.
         image: The image of the steps; the default one when empty.
 
     Returns:
