@@ -9,7 +9,7 @@ from loopline.components.errors import InputError
 
 _EPILOG = """\
 environment:
-  LOOPLINE_IMAGE_DIGEST    digest of the model image, stamped on every answer
+  LOOPLINE_IMAGE_DIGEST    digest of the model image, or its reference by digest; stamped on every answer
   LOOPLINE_SITE            name of the site, stamped on every answer
   LOOPLINE_TRAFFIC_URI     folder or s3://bucket/prefix where predicted rows are logged
   LOOPLINE_TRAFFIC_SAMPLE  share of the requests that is logged (0 to 1, default 1)

@@ -22,6 +22,9 @@ from loopline.components.serving.runtime import LooplineModel
 MAX_BYTES = 16 * 2**20
 _TOO_LARGE = f"The request is larger than {MAX_BYTES // 2**20} MiB: send fewer rows at once."
 _BINARY = "Binary tensors are not read over REST: send the values as JSON, or use gRPC."
+#: MLServer answers these with 200 before it has looked at the request.
+_STREAMS = ("/infer_stream", "/generate_stream")
+_NO_STREAM = "Predictions are not streamed: post to /v2/models/NAME/infer."
 _APP = "mlserver"
 
 
@@ -131,6 +134,8 @@ class Front:
             await self._app(scope, receive, send)
             return
         try:
+            if scope["path"].endswith(_STREAMS):
+                raise Refusal(404, _NO_STREAM)
             body, scope = await _read_body(scope, receive)
         except Refusal as refusal:
             await _refuse(send, refusal)

@@ -46,8 +46,9 @@ class LooplineModel(MLModel):
 
     async def load(self) -> bool:
         """Load the model; returns that it is ready."""
-        image_digest, site = os.environ.get("LOOPLINE_IMAGE_DIGEST", ""), os.environ.get("LOOPLINE_SITE", "")
-        self.served = ServedModel(self._folder, image_digest, site)
+        # On a cluster the first holds the whole reference of the image, which ends in @ and the digest.
+        image = os.environ.get("LOOPLINE_IMAGE_DIGEST", "")
+        self.served = ServedModel(self._folder, image.rpartition("@")[2], os.environ.get("LOOPLINE_SITE", ""))
         self.outputs = [MetadataTensor(**output) for output in self.served.output_metadata()]
         return True
 

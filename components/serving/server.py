@@ -7,11 +7,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlserver import MLServer, ModelSettings, Settings
-from mlserver.errors import ModelNotFound
+from mlserver.errors import MLServerError, ModelNotFound
+from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.metrics import MetricsServer
 from mlserver.repository import ModelRepository
 
@@ -24,6 +26,9 @@ from loopline.components.serving.runtime import LooplineModel
 logger = logging.getLogger("loopline")
 #: Seconds of the drain: until an idle connection is closed, and until everything is.
 IDLE_S, DRAIN_S = 1.0, 10.0
+#: Seconds that a thread beside the one that answers may keep it waiting; Python's own 0.005 is longer than an answer.
+_SWITCH_S = 0.0005
+_FIXED = "The model is not loaded or unloaded by request: serve another model directory."
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -77,6 +82,18 @@ class OneModel(ModelRepository):
         return found
 
 
+class FixedModel(ModelRepositoryHandlers):
+    """Refuses to load and unload: whoever may ask for predictions could take the model away with it."""
+
+    async def load(self, name: str) -> bool:
+        """Refuse."""
+        raise MLServerError(_FIXED, 422)
+
+    async def unload(self, name: str) -> bool:
+        """Refuse."""
+        raise MLServerError(_FIXED, 422)
+
+
 class Metrics(MetricsServer):
     """MLServer's metrics server on a socket that is already bound."""
 
@@ -125,7 +142,8 @@ class Server(MLServer):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
 
     def _create_servers(self) -> None:
-        parts = (self._settings, self._data_plane, self._model_repository_handlers)
+        repository = FixedModel(self._model_repository, self._model_registry)
+        parts = (self._settings, self._data_plane, repository)
         self._rest_server = RestServer(*parts, self._rest_listener)
         self._grpc_server = RpcServer(*parts)
         self._kafka_server = None
@@ -190,6 +208,7 @@ def serve(options: Options) -> None:
     """
     verify_model(options.folder)
     quiet_refusals()
+    sys.setswitchinterval(_SWITCH_S)
 
     async def run() -> None:
         await Server(options).run()

@@ -11,6 +11,7 @@ from serving_models import golden_request
 
 from loopline.components.data.schema import Column, Schema
 from loopline.components.delivery.golden import read_golden, replay
+from loopline.components.delivery.inference import RefusedError, call_grpc
 from loopline.components.delivery.malformed import try_grpc, try_rest
 from loopline.components.errors import InputError
 from loopline.components.serving.inputs import MAX_ROWS, InputReader
@@ -167,6 +168,25 @@ def test_paths_and_methods_that_are_not_there(server):
     assert requests.get(server.url + "/v2/models/none", timeout=10).status_code == 404
     for answer in (requests.get(server.url + "/nothing", timeout=10), requests.put(server.url + PATH, timeout=10)):
         refusal(answer)
+
+
+@pytest.mark.parametrize("path", ["infer_stream", "generate_stream", "versions/3/infer_stream"])
+def test_streams_are_refused_before_they_begin(server, model, path):
+    _, request = golden_request(model)
+    answer = requests.post(f"{server.url}/v2/models/small-late/{path}", json=request, timeout=30)
+    assert "not streamed" in refusal(answer)
+
+
+def test_a_client_cannot_take_the_model_away(server, model):
+    from mlserver.grpc import dataplane_pb2 as pb
+
+    for action in ("load", "unload"):
+        answer = requests.post(f"{server.url}/v2/repository/models/small-late/{action}", json={}, timeout=30)
+        assert "not loaded or unloaded by request" in refusal(answer)
+    message = pb.RepositoryModelUnloadRequest(model_name="small-late")
+    with pytest.raises(RefusedError, match="not loaded or unloaded by request"):
+        call_grpc(server.grpc, "RepositoryModelUnload", message)
+    assert replay(read_golden(model), server.url).passed
 
 
 def test_random_damage_never_breaks_the_server(server, model):

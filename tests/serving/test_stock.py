@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from delivery_models import train_small
-from serving_models import free_port
+from serving_models import IMAGE, free_port
 from training_tables import OTHERS
 
 from loopline.components.delivery.golden import read_golden, replay
@@ -46,11 +46,13 @@ def start(tmp_path):
         process.wait()
 
 
-def test_mlserver_loads_our_class_by_itself(start, model):
+def test_mlserver_loads_our_class_by_itself(start, model, monkeypatch):
     """As in a ServingRuntime of one's own: what the settings name is enough."""
+    monkeypatch.setenv("LOOPLINE_IMAGE_DIGEST", f"oci://registry.example.com/ml/small@{IMAGE}")
     found = replay(read_golden(model), start(model))
     assert found.passed
     assert found.answer.version == "3"
+    assert found.answer.parameters["image_digest"] == IMAGE
 
 
 def test_a_pickle_is_served_by_mlservers_own_class(start, tmp_path):
