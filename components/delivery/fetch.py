@@ -1,0 +1,262 @@
+"""Fetch the model in an image: by digest, signature first, every byte checked, and whole or not at all."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+
+from loopline.components.delivery.annotations import MODEL_DIGEST, MODEL_NAME, MODEL_VERSION
+from loopline.components.delivery.attestation import verify_tested_digest
+from loopline.components.delivery.base import LAYERS
+from loopline.components.delivery.build import MODELS
+from loopline.components.delivery.keys import Keys, load_keys
+from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, parse
+from loopline.components.delivery.signing import verify_digest
+from loopline.components.delivery.store import Store, by_digest, open_store, read_blob, require_manifest, resolve
+from loopline.components.errors import InputError
+from loopline.components.model.directory import read_release, verify_model
+
+__all__ = ["FetchedImage", "fetch_image", "read_annotations", "resolve"]
+
+#: What was verified of a fetched image, beside the model.
+RECORD = "image.json"
+
+logger = logging.getLogger("loopline")
+
+
+@dataclass(frozen=True)
+class FetchedImage:
+    """A model on disk, from an image.
+
+    Attributes:
+        folder: The model directory: what is under ``/models`` in the image.
+        reference: The image by digest.
+        digest: The image's digest.
+        model_digest: The model's digest.
+        name: The model's name.
+        version: Its registered version; 0 when it is not registered.
+        annotations: What the image says of itself.
+    """
+
+    folder: Path
+    reference: str
+    digest: str
+    model_digest: str
+    name: str
+    version: int
+    annotations: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What was verified, so that a machine may start again while the registry cannot be reached."""
+
+    digest: str
+    key: str
+    tested: bool
+    annotations: dict = field(default_factory=dict)
+
+
+def fetch_image(image: str, folder: str | Path, tested: bool = False) -> FetchedImage:
+    """Fetch an image's model into a folder, which appears when all of it is verified.
+
+    Verified are the signature; the test result when ``tested``; digest and size of each manifest, configuration and
+    layer, of all platforms; the files of the model directory. A folder that holds the same image, verified with the
+    same key, is used as it is, without asking the registry.
+
+    Args:
+        image: The image by digest.
+        folder: Where to; it is made, and holds the model directory ``models``.
+        tested: Whether the image must have passed its test.
+
+    Returns:
+        The fetched image.
+
+    Raises:
+        InputError: The image cannot be had, or is not what it should be; nothing is left in ``folder`` then.
+    """
+    reference, folder, keys = by_digest(image), Path(folder).absolute(), load_keys()
+    if found := _reuse(folder, reference.digest, keys, tested):
+        return _describe(folder, reference.uri, found)
+    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise InputError(f"{folder} is not empty, and not an image fetched before: name another folder.")
+    store = open_store(reference)
+    verify_digest(store, reference.digest, keys)
+    if tested:
+        verify_tested_digest(store, reference.digest, keys)
+    index = require_manifest(store, reference.digest)
+    record = _Record(reference.digest, keys.fingerprint, tested, index.content.get("annotations") or {})
+    with _beside(folder) as temporary:
+        _pull(store, index, temporary / MODELS)
+        _describe(temporary, reference.uri, record)
+        (temporary / RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+        _put_in_place(temporary, folder, reference.digest, keys)
+    logger.info("fetched and verified %s", reference.uri)
+    return _describe(folder, reference.uri, record)
+
+
+def read_annotations(image: str) -> dict[str, str]:
+    """Return what an image says of itself: the annotations of its index, which its digest covers.
+
+    Args:
+        image: The image by digest.
+
+    Raises:
+        InputError: There is no such image, or it cannot be read.
+    """
+    reference = by_digest(image)
+    return require_manifest(open_store(reference), reference.digest).content.get("annotations") or {}
+
+
+def _reuse(folder: Path, digest: str, keys: Keys, tested: bool) -> _Record | None:
+    """Return what was verified of the image that a folder holds; None when it is not this one, whole."""
+    try:
+        record = _Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        verify_model(folder / MODELS)
+    except (OSError, ValueError, TypeError):  # a model that is damaged is fetched again
+        return None
+    same = record.digest == digest and record.key == keys.fingerprint
+    return record if same and (record.tested or not tested) else None
+
+
+def _describe(folder: Path, reference: str, record: _Record) -> FetchedImage:
+    """Check that model, release and annotations say the same, and say it."""
+    model, annotations = folder / MODELS, record.annotations
+    manifest, release = verify_model(model), read_release(model)
+    if not release:
+        raise InputError(
+            f"Image {record.digest} has no release.json beside its model: build it with build_model_image."
+        )
+    told = (release.get("name"), release.get("model_digest"), release.get("version"))
+    if told != (manifest.name, manifest.digest, _version(annotations)) or told[:2] != (
+        annotations.get(MODEL_NAME),
+        annotations.get(MODEL_DIGEST),
+    ):
+        raise InputError(
+            f"Image {record.digest} says it is {annotations.get(MODEL_NAME)} version {annotations.get(MODEL_VERSION)}, "
+            f"but holds {manifest.name} ({manifest.digest[:19]}) and release {release}: build it again."
+        )
+    return FetchedImage(model, reference, record.digest, manifest.digest, manifest.name, told[2], annotations)
+
+
+def _version(annotations: dict) -> int | None:
+    text = annotations.get(MODEL_VERSION, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _pull(store: Store, index: Document, models: Path) -> None:
+    """Read and check all of an image, and unpack the model: it is the same on every platform."""
+    entries = index.content.get("manifests") or [] if index.is_index else []
+    documents = [require_manifest(store, entry["digest"]) for entry in entries] or [index]
+    unpacked, read = set(), set()
+    for document in documents:
+        config = parse(read_blob(store, document.content.get("config") or {}), f"configuration in {store.name}")
+        layers = document.content.get("layers") or []
+        if len((config.get("rootfs") or {}).get("diff_ids") or []) != len(layers):
+            raise InputError(
+                f"Manifest {document.digest} in {store.name} and its configuration disagree: build it again."
+            )
+        for layer in layers:
+            if layer["digest"] not in read:
+                with store.open_blob(layer) as stream:
+                    if _unpack(stream, layer, models):
+                        unpacked.add(layer["digest"])
+                    for _ in stream.chunks():
+                        pass  # what follows the archive belongs to the digest
+                read.add(layer["digest"])
+        if unpacked - {layer["digest"] for layer in layers}:
+            raise InputError(f"Image {index.digest} holds another model for each platform: build it again.")
+
+
+def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
+    """Unpack what a layer has under ``/models``; returns whether there was anything."""
+    media_type = layer.get("mediaType")
+    if media_type not in LAYERS:
+        raise InputError(f"Layer {layer['digest']} is of type {media_type}, which model images do not have.")
+    mode, found = "r|gz" if media_type.endswith("gzip") else "r|", False
+    try:
+        with tarfile.open(fileobj=stream, mode=mode, bufsize=CHUNK) as archive:
+            for member in archive:
+                path = PurePosixPath(member.name)
+                parts = [part for part in path.parts if part not in (".", "/")]
+                if parts[:1] == [f".wh.{MODELS}"] or parts[:1] == [MODELS]:
+                    found = True
+                    _unpack_member(archive, member, models, parts)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(
+                f"The model cannot be written ({error.strerror}): make room, or name another folder."
+            ) from None
+        raise InputError(
+            f"Layer {layer['digest']} is not a tar archive ({type(error).__name__}): build the image again."
+        ) from None
+    return found
+
+
+def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Path, parts: list[str]) -> None:
+    """Write one file or folder: nothing but those, and never outside of the model directory."""
+    if not (member.isreg() or member.isdir()) or ".." in parts or any(part.startswith(".wh.") for part in parts):
+        raise InputError(
+            f"The image holds {member.name!r}, which is neither a file nor a folder of a model: do not use it, build "
+            "it again."
+        )
+    target = models.joinpath(*parts[1:])
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.extractfile(member) as source, open(target, "wb") as out:
+        shutil.copyfileobj(source, out, CHUNK)
+
+
+@contextlib.contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder beside a folder, and delete it and those that killed processes left there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): name a folder that may be written.") from None
+    held = _hold(temporary)
+    try:
+        for other in folder.parent.glob(f".{folder.name}-*"):
+            if other != temporary and (left := _hold(other)) is not None:
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(left)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(held)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder as long as this process lives; None when another one holds it."""
+    handle = None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if handle is not None:
+            os.close(handle)
+        return None
+    return handle
+
+
+def _put_in_place(temporary: Path, folder: Path, digest: str, keys: Keys) -> None:
+    """Rename a verified folder to its name, in the place of another image or a damaged one."""
+    for _ in range(3):
+        try:
+            temporary.rename(folder)
+            return
+        except OSError:  # there is one: of this image by another process, or what it is to replace
+            if _reuse(folder, digest, keys, tested=False):
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+    raise InputError(f"{folder} cannot be replaced: delete it, or name another folder.")

@@ -1,0 +1,328 @@
+"""Images in a registry.
+
+Specification: https://github.com/opencontainers/distribution-spec, version 1.1, and its referrers tag for registries
+that do not list referrers themselves. Requests are made here rather than by oras, which reads a layer into memory
+before it sends it, has no timeouts and reads one file of logins only.
+"""
+
+import contextlib
+import io
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from loopline.components.data.sources import LOCAL_HOSTS, WebStream
+from loopline.components.delivery.layout import media_type, referrer_descriptor
+from loopline.components.delivery.oci import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEX,
+    MANIFEST,
+    MAX_DOCUMENT,
+    Blob,
+    CheckedStream,
+    Document,
+    digits,
+)
+from loopline.components.delivery.registry_auth import RegistryAuth
+from loopline.components.delivery.store import Change
+from loopline.components.errors import InputError
+
+#: Seconds to wait for a connection, and for the next bytes on one: registries on object stores finish a blob slowly.
+TIMEOUT_S = (10, 120)
+#: How often an upload that broke is tried.
+ATTEMPTS = 3
+#: Seconds, at least and at most, until a tag is read again to see whether somebody else wrote it meanwhile.
+SETTLE_S = (0.05, 0.15)
+_ACCEPT = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+_AGAIN = (429, 500, 502, 503, 504)
+_WRITES = ("POST", "PUT")
+
+
+class Registry:
+    """One repository of a registry as a store."""
+
+    def __init__(self, host: str, repository: str):
+        """Name a repository; nothing is asked yet.
+
+        Args:
+            host: The registry's host and port. On this machine it is asked over plain http.
+            repository: The name under it.
+        """
+        self.name = f"{host}/{repository}"
+        self._host = "registry-1.docker.io" if host == "docker.io" else host
+        self._repository = repository
+        local = urlsplit(f"//{self._host}").hostname in LOCAL_HOSTS
+        self._root = f"{'http' if local else 'https'}://{self._host}"
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether a blob is there."""
+        return self._call("HEAD", f"blobs/sha256:{digits(digest)}", missing=True) is not None
+
+    def push_blob(self, blob: Blob, mount_from: str = "") -> None:
+        """Store a blob; nothing is sent when it is there."""
+        if not self.has_blob(blob.digest):
+            self._persist(lambda: self._upload(blob, mount_from))
+
+    @contextlib.contextmanager
+    def open_blob(self, descriptor: dict) -> Iterator[CheckedStream]:
+        """Open a blob for reading; what is read is checked against the descriptor."""
+        digest = f"sha256:{digits(descriptor['digest'])}"
+        response = self._call("GET", f"blobs/{digest}", missing=True, stream=True)
+        if response is None:
+            raise InputError(f"{self.name} lacks {digest}: build the image again.")
+        with io.BufferedReader(WebStream(response.raw, f"{self.name}@{digest}"), 2**18) as stream:
+            yield CheckedStream(stream, descriptor, self.name)
+
+    def get_manifest(self, name: str) -> Document | None:
+        """Return the manifest or index of a digest or tag, checked; None when there is none."""
+        response = self._call("GET", f"manifests/{name}", missing=True, stream=True, headers={"Accept": _ACCEPT})
+        if response is None:
+            return None
+        with response:
+            data = response.raw.read(MAX_DOCUMENT + 1, decode_content=True)
+        if len(data) > MAX_DOCUMENT:
+            raise InputError(f"Manifest {name} in {self.name} is larger than {MAX_DOCUMENT:,} bytes: it is no image.")
+        document = Document(media_type(data, name), data)
+        if name.startswith("sha256:") and document.digest != name:
+            raise InputError(
+                f"{self.name} answers {document.digest} when it is asked for {name}: the image was tampered with, do "
+                "not use it."
+            )
+        return document
+
+    def push_manifest(self, document: Document, tag: str = "") -> None:
+        """Store a manifest or index, let a tag name it, and list it where it is a referrer."""
+        self._put(document, tag)
+        self._list([document])
+
+    def update(self, changes: Mapping[str, Change]) -> dict[str, Document]:
+        """Change what tags name, so that of two who do it at once neither is lost."""
+        found = self._settle(changes)
+        self._list(found.values())
+        return found
+
+    def referrers(self, digest: str) -> list[dict]:
+        """Return descriptors of the manifests whose subject a digest is."""
+        name = f"referrers/sha256:{digits(digest)}" if self._lists_referrers else f"manifests/{_referrers_tag(digest)}"
+        found, address = [], self._address(name)
+        while address:
+            response = self._call("GET", address, missing=True, headers={"Accept": INDEX})
+            if response is None:
+                break
+            found += response.json().get("manifests") or []
+            following = response.links.get("next", {}).get("url")
+            address = urljoin(address, following) if following else ""
+        return found
+
+    @cached_property
+    def _lists_referrers(self) -> bool:
+        """Whether the registry lists referrers itself: it answers for any digest then."""
+        return self._call("GET", f"referrers/sha256:{'0' * 64}", missing=True) is not None
+
+    def _list(self, documents: Iterable[Document]) -> None:
+        """List referrers under the tag of their subject, where the registry does not."""
+        listed: dict[str, list[Document]] = {}
+        for document in documents:
+            if subject := document.content.get("subject"):
+                listed.setdefault(_referrers_tag(subject["digest"]), []).append(document)
+        if listed and not self._lists_referrers:
+            self._settle({tag: _listing(documents) for tag, documents in listed.items()})
+
+    def _settle(self, changes: Mapping[str, Change]) -> dict[str, Document]:
+        """Change tags, and look again until nobody has undone it.
+
+        The specification has no conditional write. Who read a tag before it was written here has written by the time
+        it is read again, in all likelihood; then what is missing is added to what is there.
+        """
+        pending, found = dict(changes), {}
+        for _ in range(4 * ATTEMPTS):
+            wrote = False
+            for tag, change in list(pending.items()):
+                current = self.get_manifest(tag)
+                wanted = change(current)
+                if wanted is None:
+                    del pending[tag]
+                    if current is not None:
+                        found[tag] = current
+                else:
+                    self._put(wanted, tag)
+                    wrote = True
+            if not wrote:
+                return found
+            time.sleep(random.uniform(*SETTLE_S))
+        raise InputError(f"Others keep changing {', '.join(pending)} in {self.name}: try again later.")
+
+    def _put(self, document: Document, tag: str) -> None:
+        for data in document.blobs:
+            self.push_blob(Blob.of(data))
+        name, headers = f"manifests/{tag or document.digest}", {"Content-Type": document.media_type}
+        response = self._persist(lambda: self._call("PUT", name, data=document.data, headers=headers))
+        stored = response.headers.get("Docker-Content-Digest", document.digest)
+        if stored != document.digest:
+            raise InputError(f"{self.name} stored {document.digest} as {stored}: use a registry that keeps manifests.")
+
+    def _upload(self, blob: Blob, mount_from: str) -> None:
+        mount = {"mount": blob.digest, "from": mount_from} if mount_from else None
+        started = self._call("POST", "blobs/uploads/", params=mount)
+        if started.status_code == 201:
+            return  # it had the blob in the other repository
+        place = urljoin(f"{self._root}/", started.headers.get("Location", ""))
+        headers = {"Content-Type": "application/octet-stream"}
+        self._call("PUT", place, params={"digest": blob.digest}, data=_Body(blob), headers=headers)
+
+    def _persist(self, send: Callable[[], requests.Response | None]) -> requests.Response | None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return send()
+            except _BrokenError as error:
+                reason = str(error)
+                time.sleep(random.uniform(*SETTLE_S) * 4**attempt)
+        raise InputError(
+            f"Sending to {self.name} failed {ATTEMPTS} times ({reason}): try again later; what is there is not sent "
+            "again."
+        )
+
+    def _call(self, method: str, name: str, missing: bool = False, **request) -> requests.Response | None:
+        """Make a request of the repository, with a login when it is asked for.
+
+        Args:
+            method: The HTTP method.
+            name: The path under the repository, or a whole address.
+            missing: Return None where there is nothing, instead of raising.
+            request: More for ``requests``.
+        """
+        address = name if name.startswith("http") else self._address(name)
+        response = self._send(method, address, request)
+        if response.status_code == 401:
+            response.close()
+            self._auth.answer(self._session, response)
+            response = self._send(method, address, request)
+        if response.ok:
+            return response
+        with response:
+            if missing and response.status_code in (404, 405):
+                return None
+            raise self._refusal(method, response)
+
+    def _send(self, method: str, address: str, request: dict) -> requests.Response:
+        try:
+            response = self._session.request(method, address, timeout=TIMEOUT_S, **request)
+        except requests.exceptions.SSLError as error:
+            raise self._untrusted(error) from None
+        except (requests.exceptions.RequestException, OSError) as error:
+            if method in _WRITES and not isinstance(error, requests.exceptions.ConnectTimeout):
+                raise _BrokenError(network_reason(error)) from None
+            raise InputError(
+                f"Registry {self._host} cannot be reached ({network_reason(error)}): check the reference, the network "
+                "and the proxy."
+            ) from None
+        if self._root.startswith("https://") and not response.url.startswith("https://"):
+            response.close()
+            raise InputError(f"Registry {self._host} redirects to a connection without encryption: use another one.")
+        return response
+
+    def _untrusted(self, error: Exception) -> InputError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return InputError(
+                f"The certificate of registry {self._host} is not trusted: set SSL_CERT_FILE to a file with its "
+                "certificate authority."
+            )
+        return InputError(f"Registry {self._host} does not speak TLS as it should: check host and port.")
+
+    def _refusal(self, method: str, response: requests.Response) -> Exception:
+        status, said = response.status_code, _first_error(response)
+        if status == 401:
+            return self._auth.refusal()
+        if status == 403 or "DENIED" in said:
+            what = "write to" if method in _WRITES else "read"
+            return InputError(
+                f"Registry {self._host} does not let this login {what} {self._repository}{said}: give it the right, or "
+                "use another login."
+            )
+        if status in _AGAIN and method in _WRITES:
+            return _BrokenError(f"HTTP {status}{said}")
+        return InputError(
+            f"Registry {self._host} answered HTTP {status} to {method} in {self._repository}{said}: check the "
+            "reference, and that the registry takes OCI images."
+        )
+
+    def _address(self, name: str) -> str:
+        return f"{self._root}/v2/{self._repository}/{name}"
+
+    @cached_property
+    def _auth(self) -> RegistryAuth:
+        return RegistryAuth(self._host, self._repository)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        """The connections to the registry."""
+        session = requests.Session()
+        # requests honors proxies and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        session.auth = self._auth
+        retry = Retry(3, connect=1, backoff_factor=0.3, status_forcelist=_AGAIN, raise_on_status=False)
+        adapter = HTTPAdapter(max_retries=retry)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        if self._root.startswith("http://"):
+            session.trust_env = False  # a proxy does not know this machine's own registry
+        return session
+
+
+class _BrokenError(Exception):
+    """A request that writes broke, or met a registry that is not well at the moment."""
+
+
+class _Body:
+    """A blob as a request's body: of known length, and from its beginning whenever it is sent."""
+
+    def __init__(self, blob: Blob):
+        self._blob = blob
+
+    def __len__(self) -> int:
+        return self._blob.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (chunk for chunk in self._blob.chunks() if chunk)
+
+
+def network_reason(error: Exception) -> str:
+    """Return the last words of a chain of network errors, such as ``Connection refused``."""
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "timed out", "Connection reset", "TLS CA"):
+        if known in text:
+            return "the file SSL_CERT_FILE names is missing" if known == "TLS CA" else known
+    return type(error).__name__
+
+
+def _first_error(response: requests.Response) -> str:
+    """Return what a registry says is wrong, in brackets."""
+    try:
+        error = response.json()["errors"][0]
+        return f" ({error.get('code', '')}: {error.get('message', '')})"[:300]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _referrers_tag(digest: str) -> str:
+    return f"sha256-{digits(digest)}"
+
+
+def _listing(documents: list[Document]) -> Change:
+    """Return the change that puts referrers into the index of their subject."""
+
+    def change(current: Document | None) -> Document | None:
+        listed = list(current.content.get("manifests") or []) if current else []
+        known = {entry.get("digest") for entry in listed}
+        missing = [referrer_descriptor(document) for document in documents if document.digest not in known]
+        return Document.build(INDEX, manifests=listed + missing) if missing else None
+
+    return change
