@@ -66,8 +66,7 @@ def build_images(folder: Path) -> Images:
         }
     with environment({"LOOPLINE_HOME": str(folder / "stranger")}):
         images["foreign"] = _build(model, folder, 6)
-    if (folder / "images" / "v5" / "blobs").exists():
-        tamper(images["tampered"].image)
+    tamper(images["tampered"].image)
     return Images(folder / "home" / "keys", model, **images)
 
 
