@@ -7,24 +7,29 @@ from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.pipelines.progress import Progress, StepFailed, shown_path
+from loopline.pipelines.sites.commands import add_commands as add_sites
 from loopline.pipelines.spec import TYPES, Parameter, PipelineFile, compiled_names
 
 _DESCRIPTION = """\
 Loopline: the whole life of a tabular model, as Kubeflow Pipelines.
 
-Train, judge and register models with the same compiled pipelines on this machine
-and on Data Science Pipelines of Red Hat OpenShift AI."""
+Train, judge, register, package, test and deliver models with the same compiled
+pipelines on this machine and on Data Science Pipelines of Red Hat OpenShift AI."""
 
 _EPILOG = """\
 examples:
   loopline demo
-      train on real flights, register the model, show where to look
+      train on real flights, deliver the model to three sites, show where to look
   loopline run training --help
       what the training pipeline does and every parameter it takes
   loopline run training --uri data.csv --target churned --name churn
       train on your own table
   loopline run training --from-file flights.yaml --param uri='flights/*.csv.gz'
       parameters from a file, one of them given here
+  loopline run delivery --name churn
+      the champion into a tested image and to the sites, wave by wave
+  loopline sites up
+      serve on this machine what the configuration repository says
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
       write the YAML for a cluster
 
@@ -34,6 +39,12 @@ environment:
   MLFLOW_TRACKING_URI   an MLflow server instead of the embedded store; MLflow's other variables hold too
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT, AWS_DEFAULT_REGION
                         for data on s3://
+  COSIGN_PRIVATE_KEY, COSIGN_PASSWORD, COSIGN_PUBLIC_KEY
+                        key pair for model images, as PEM or a path (default: made under LOOPLINE_HOME)
+  REGISTRY_AUTH_FILE, DOCKER_CONFIG
+                        credentials of container registries
+  GIT_USERNAME, GIT_PASSWORD
+                        for a configuration repository on https://
 
 exit status: 0 done, 1 a step failed, 2 something given cannot be used, 130 interrupted."""
 
@@ -84,10 +95,12 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     compile_.set_defaults(command=_compile)
     demo = commands.add_parser(
         "demo",
-        help="train on real flights, register the model, show where to look",
-        description="Train on the New York flights of January to May 2013, test on June, register the model in MLflow.",
+        help="train on real flights, deliver the model to three sites, show where to look",
+        description="Train on the New York flights of January to May 2013, test on June, register the model in MLflow, "
+        "build and test its image, deliver it to three sites on this machine and ask each for a prediction.",
     )
     demo.set_defaults(command=_demo)
+    add_sites(commands)
     return parser
 
 
