@@ -200,7 +200,7 @@ def _alive(server: ModelServer, step: Callable[[], str]) -> str:
     except InputError as error:
         # A process that was killed answers no more before it is seen to have ended.
         if ended := server.end(wait_s=2.0 if isinstance(error, UnreachableError) else 0.0):
-            raise InputError(f"the model server {ended} ({error})") from None
+            raise InputError(f"{str(error).rstrip('.')}; the model server {ended}") from None
         raise
 
 

@@ -51,7 +51,7 @@ class ModelServer:
         return self._process.pid
 
     def end(self, wait_s: float = 0.0) -> str:
-        """Return how the server ended and its last words; empty while it runs.
+        """Return how the server ended, with its last words if it had any to say; empty while it runs.
 
         Args:
             wait_s: Seconds to wait for its end, where its silence says that it is near.
@@ -60,8 +60,9 @@ class ModelServer:
             code = self._process.wait(wait_s)
         except subprocess.TimeoutExpired:
             return ""
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"{how}: {last_line(self.log)}"
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}: {last_line(self.log)}"
 
     def stop(self) -> str:
         """Tell the server to end and wait for it; returns what went wrong, empty when it ended as it should."""
