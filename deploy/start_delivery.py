@@ -136,14 +136,14 @@ def _find(client, title: str) -> str:
 
 def _connect():
     """Return a KFP client, after one plain question whose failure says in one sentence what is wrong."""
-    import kfp
-    from kfp.client import ServiceAccountTokenVolumeCredentials
-
     host = os.environ.get("KF_PIPELINES_ENDPOINT") or _endpoint_of_this_namespace()
     token = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or _ACCOUNT / "token")
     named = os.environ.get("KF_PIPELINES_SSL_SA_CERTS") or os.environ.get("PIPELINES_SSL_SA_CERTS")
     authority = named or (str(_SERVICE_CA) if _SERVICE_CA.exists() else None)
     _probe(host, token, authority)
+    import kfp
+    from kfp.client import ServiceAccountTokenVolumeCredentials
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         # The token is read again for each question: the cluster replaces it within the hour.
@@ -244,7 +244,7 @@ def main(words: list[str] | None = None) -> int:
         logger.info("run %s: %s", options.run_id, state)
         return 0 if state == "SUCCEEDED" else 1
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"loopline: {error}", file=sys.stderr)
         return 2
 
 

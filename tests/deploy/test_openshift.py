@@ -1,0 +1,315 @@
+"""What OpenShift Pipelines and Builds would get: valid, wired to its end, and started by the right events alone."""
+
+import copy
+import hashlib
+import hmac
+import json
+import re
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+import yaml
+from deploy_sites import containers, leaves, one
+from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds, need_kustomize
+
+from loopline.components.step import DEFAULT_IMAGE
+
+FOLDER = ROOT / "deploy" / "openshift"
+REVISION = "4f0c7cbd3a1e4b9d8f6a2c5e7b9d1f3a5c7e9b0d"
+DIGEST = "sha256:" + "c" * 64
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    need_kustomize()
+    return build(FOLDER)
+
+
+def _documents() -> list[dict]:
+    files = sorted(FOLDER.glob("*.yaml"))
+    return [d for file in files for d in yaml.safe_load_all(file.read_text()) if d["kind"] != "Kustomization"]
+
+
+def test_every_object_is_valid(manifests):
+    need_crds()
+    for manifest in [*manifests, *_documents()]:
+        check(manifest)
+    assert len(manifests) == len(_documents()), "a file is not listed in kustomization.yaml"
+    assert {m["metadata"].get("namespace") for m in manifests if m["kind"] != "ClusterRoleBinding"} == {"loopline"}
+    for binding in (m for m in manifests if m["kind"].endswith("RoleBinding")):
+        assert {s["namespace"] for s in binding["subjects"]} == {"loopline"}
+
+
+TYPOS = [
+    ("Task", ("spec", "steps", 0), "computeResources", "resources"),
+    ("Task", ("spec", "steps", 0, "securityContext"), "allowPrivilegeEscalation", "allowPrivileges"),
+    ("Pipeline", ("spec", "tasks", 0), "taskRef", "taskref"),
+    ("Build", ("spec", "source"), "contextDir", "contextdir"),
+    ("Build", ("spec",), "paramValues", "params"),
+    ("EventListener", ("spec", "triggers", 0), "interceptors", "interceptor"),
+    ("TriggerBinding", ("spec",), "params", "parameters"),
+    ("TriggerTemplate", ("spec",), "resourcetemplates", "resourceTemplates"),
+    ("TriggerTemplate", ("spec", "resourcetemplates", 0, "spec"), "taskRunTemplate", "serviceAccountName"),
+    ("Route", ("spec", "port"), "targetPort", "targetport"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "field", "typo"), TYPOS, ids=[f"{t[0]}-{t[3]}" for t in TYPOS])
+def test_a_misspelled_field_is_refused(manifests, kind, path, field, typo):
+    need_crds()
+    manifest = copy.deepcopy(next(m for m in manifests if m["kind"] == kind))
+    inner = manifest
+    for key in path:
+        inner = inner[key]
+    inner[typo] = inner.pop(field)
+    with pytest.raises(InvalidManifestError):
+        check(manifest)
+
+
+def _declared(manifest: dict) -> dict[str, bool]:
+    """Return the parameters of a task, pipeline or template, and whether each has a default."""
+    return {p["name"]: "default" in p for p in manifest["spec"]["params"]}
+
+
+def _given(entries: list[dict]) -> set[str]:
+    names = [e["name"] for e in entries]
+    assert len(names) == len(set(names)), names
+    return set(names)
+
+
+def _used(manifest: object, prefix: str) -> set[str]:
+    pattern = re.compile(rf"\$\({prefix}\.([\w-]+)")
+    return {name for value in leaves(manifest).values() for name in pattern.findall(str(value))}
+
+
+def test_parameters_reach_the_end(manifests):
+    """Each is declared where it is used, used where it is declared, and given where it has no default."""
+    pipeline, template = one(manifests, "Pipeline"), one(manifests, "TriggerTemplate")
+    tasks = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Task"}
+    for task in tasks.values():
+        assert _used(task["spec"], "params") == set(_declared(task))
+    assert _used(pipeline["spec"], "params") == set(_declared(pipeline))
+    for step in pipeline["spec"]["tasks"]:
+        declared = _declared(tasks[step["taskRef"]["name"]])
+        given = _given(step["params"])
+        assert given <= set(declared)
+        assert {name for name, default in declared.items() if not default} <= given
+    (run,) = template["spec"]["resourcetemplates"]
+    assert run["spec"]["pipelineRef"]["name"] == pipeline["metadata"]["name"]
+    assert _given(run["spec"]["params"]) == set(_declared(pipeline))
+    assert _used(run, "tt.params") == set(_declared(template))
+    accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
+    assert run["spec"]["taskRunTemplate"]["serviceAccountName"] in accounts
+    assert one(manifests, "EventListener")["spec"]["serviceAccountName"] in accounts
+
+
+def test_each_trigger_gives_what_the_template_needs(manifests):
+    bindings = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "TriggerBinding"}
+    declared = _declared(one(manifests, "TriggerTemplate"))
+    for trigger in one(manifests, "EventListener")["spec"]["triggers"]:
+        used = [bindings[b["ref"]] for b in trigger["bindings"]]
+        given = _given([p for binding in used for p in binding["spec"]["params"]])
+        assert given <= set(declared), trigger["name"]
+        assert {name for name, default in declared.items() if not default} <= given, trigger["name"]
+        cel = {p["name"]: p["value"] for p in trigger["interceptors"][-1]["params"]}
+        extensions = {name for binding in used for name in _used(binding, "extensions")}
+        assert extensions == {o["key"] for o in cel["overlays"]}, trigger["name"]
+
+
+def test_images_are_pinned_and_steps_confined(manifests):
+    settings = one(manifests, "TriggerBinding", "loopline-settings")
+    assert {p["name"]: p["value"] for p in settings["spec"]["params"]}["step-image"] == DEFAULT_IMAGE
+    steps = [step for m in manifests if m["kind"] == "Task" for step in containers(m)]
+    assert {step["image"] for step in steps} == {"$(params.step-image)"}
+    for step in steps:
+        assert step["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert set(step["computeResources"]) == {"requests", "limits"}
+        assert "script" not in step, "what an event says would meet a shell"
+    assert not [m for m in manifests if m["kind"] == "Secret"]
+
+
+def test_the_build_takes_the_containerfile_and_makes_the_default_image(manifests):
+    spec = one(manifests, "Build")["spec"]
+    assert spec["strategy"] == {"kind": "ClusterBuildStrategy", "name": "buildah"}
+    (parameter,) = spec["paramValues"]
+    assert (ROOT / spec["source"]["contextDir"] / parameter["value"]).is_file()
+    assert spec["output"]["image"] == DEFAULT_IMAGE
+
+
+def test_the_containerfile_copies_what_there_is():
+    lines = (ROOT / "deploy" / "image" / "Containerfile").read_text().splitlines()
+    copied = {source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]}
+    assert all((ROOT / source).exists() for source in copied)
+    config = (ROOT / "setup.cfg").read_text()
+    folders = set(re.findall(r"(?m)^    loopline\.\w+ = ([\w/]+)$", config))
+    assert folders <= copied, "a package's folder is not in the image"
+    assert "USER 1001" in lines
+    assert re.search(r"(?m)^FROM \S+:\d[\w.]+$", "\n".join(lines))
+
+
+# The filters, evaluated: with cel-python and Triggers' own functions written after its documentation
+# (https://tekton.dev/docs/triggers/cel_expressions/); GitHub's and GitLab's proofs of the secret likewise.
+
+SECRETS = {"git": "of-git", "registry": "Bearer of-the-registry", "quay": "of-quay"}
+
+
+def _evaluate(expression: str, body: dict, headers: dict, url: str) -> object:
+    celpy = pytest.importorskip("celpy", reason="cel-python is not installed")
+    canonical = {name.lower(): value for name, value in headers.items()}
+
+    def compare_secret(text, key, name):
+        assert str(name) == "loopline-webhooks"
+        return celpy.celtypes.BoolType(hmac.compare_digest(str(text), SECRETS[str(key)]))
+
+    def parse_url(text):
+        query = {k: ",".join(v) for k, v in parse_qs(urlparse(str(text)).query).items()}
+        return celpy.json_to_cel({"query": query})
+
+    functions = {
+        "canonical": lambda _, name: celpy.celtypes.StringType(canonical.get(str(name).lower(), "")),
+        "compareSecret": compare_secret,
+        "parseURL": parse_url,
+        "split": lambda text, by: celpy.json_to_cel(str(text).split(str(by))),
+    }
+    environment = celpy.Environment()
+    program = environment.program(environment.compile(expression), functions=functions)
+    variables = {"body": body, "header": {name: [value] for name, value in headers.items()}, "requestURL": url}
+    try:
+        return program.evaluate({name: celpy.json_to_cel(value) for name, value in variables.items()})
+    except celpy.CELEvalError:
+        return False  # Triggers drops an event whose filter cannot be evaluated.
+
+
+def _proven(interceptor: dict, body: dict, headers: dict) -> bool:
+    """Whether GitHub or GitLab sent this, and it is of the kind that the trigger is for."""
+    values = {p["name"]: p["value"] for p in interceptor["params"]}
+    secret = SECRETS[values["secretRef"]["secretKey"]]
+    if interceptor["ref"]["name"] == "github":
+        signature = "sha256=" + hmac.new(secret.encode(), json.dumps(body).encode(), hashlib.sha256).hexdigest()
+        proof, kind = headers.get("X-Hub-Signature-256") == signature, headers.get("X-GitHub-Event")
+    else:
+        proof, kind = headers.get("X-Gitlab-Token") == secret, headers.get("X-Gitlab-Event")
+    return proof and kind in values["eventTypes"]
+
+
+def _fill_in(text: str, extensions: dict[str, str]) -> str:
+    return re.sub(r"\$\(extensions\.(\w+)\)", lambda found: extensions[found[1]], text)
+
+
+def _run_parameters(manifests: list[dict], body: dict, headers: dict, url: str = "http://el/") -> dict[str, dict]:
+    """Return the parameters of the PipelineRuns that an event makes, by trigger."""
+    bindings = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "TriggerBinding"}
+    started = {}
+    for trigger in one(manifests, "EventListener")["spec"]["triggers"]:
+        *provers, cel = trigger["interceptors"]
+        values = {p["name"]: p["value"] for p in cel["params"]}
+        if not all(_proven(p, body, headers) for p in provers) or not _evaluate(values["filter"], body, headers, url):
+            continue
+        extensions = {o["key"]: str(_evaluate(o["expression"], body, headers, url)) for o in values["overlays"]}
+        params = [p for b in trigger["bindings"] for p in bindings[b["ref"]]["spec"]["params"]]
+        started[trigger["name"]] = {p["name"]: _fill_in(p["value"], extensions) for p in params}
+    return started
+
+
+def _github(ref: str, secret: str = "of-git", **more) -> tuple[dict, dict]:
+    body = {"ref": ref, "after": REVISION, "deleted": False, "repository": {"full_name": "ml/models"}} | more
+    signature = hmac.new(secret.encode(), json.dumps(body).encode(), hashlib.sha256).hexdigest()
+    return body, {"X-GitHub-Event": "push", "X-Hub-Signature-256": f"sha256={signature}"}
+
+
+def _gitlab(ref: str, after: str = REVISION, token: str = "of-git") -> tuple[dict, dict]:
+    body = {"object_kind": "tag_push", "ref": ref, "after": after}
+    return body, {"X-Gitlab-Event": "Tag Push Hook", "X-Gitlab-Token": token}
+
+
+def _distribution(repository: str = "base/ubi-micro", action: str = "push", tag: str = "9.6", token: str = "") -> tuple:
+    target = {"repository": repository, "digest": DIGEST, "mediaType": "application/vnd.oci.image.index.v1+json"}
+    layer = {
+        "action": "push",
+        "target": target | {"digest": "sha256:" + "d" * 64},
+        "request": {"host": "r.example.com"},
+    }
+    event = {
+        "action": action,
+        "target": target | ({"tag": tag} if tag else {}),
+        "request": {"host": "registry.example.com"},
+    }
+    return {"events": [layer, event]}, {"Authorization": token or SECRETS["registry"]}
+
+
+def _quay(repository: str = "base/ubi-micro", tags: tuple[str, ...] = ("9.6",)) -> dict:
+    return {"repository": repository, "docker_url": f"quay.example.com/{repository}", "updated_tags": list(tags)}
+
+
+@pytest.mark.parametrize("send", [_github, _gitlab])
+def test_a_tag_starts_the_delivery_it_names(manifests, send):
+    (parameters,) = _run_parameters(manifests, *send("refs/tags/deliver/flights/3")).values()
+    assert (parameters["name"], parameters["version"]) == ("flights", "3")
+    assert parameters["event"] == f"Git tag of {REVISION}"
+    assert parameters["repository"].startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        _github("refs/heads/main"),
+        _github("refs/tags/v1.0"),
+        _github("refs/tags/deliver/flights"),
+        _github("refs/tags/deliver/flights/three"),
+        _github("refs/tags/deliver/flights/3/4"),
+        _github("refs/tags/deliver/$(id)/3"),
+        _github("refs/tags/deliver/flights/3", secret="guessed"),
+        _github("refs/tags/deliver/flights/3", deleted=True, after="0" * 40),
+        _gitlab("refs/tags/deliver/flights/3", token="guessed"),
+        _gitlab("refs/tags/deliver/flights/3", after="0" * 40),
+        ({"ref": "refs/tags/deliver/flights/3", "after": REVISION, "deleted": False}, {}),
+    ],
+)  # fmt: skip
+def test_other_git_events_start_nothing(manifests, body, headers):
+    assert _run_parameters(manifests, body, headers) == {}
+
+
+def test_a_new_base_image_starts_the_rebuild_on_it(manifests):
+    started = _run_parameters(manifests, *_distribution())
+    assert list(started) == ["base-image-distribution"]
+    (parameters,) = started.values()
+    assert parameters["base"] == f"docker://registry.example.com/base/ubi-micro@{DIGEST}"
+    assert (parameters["name"], parameters["event"]) == ("flights", "new base image")
+    url = "http://el-loopline.loopline.svc/?token=of-quay"
+    started = _run_parameters(manifests, _quay(), {}, url)
+    assert {name: p["base"] for name, p in started.items()} == {
+        "base-image-quay": "docker://quay.example.com/base/ubi-micro:9.6"
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        _distribution(token="Bearer guessed"),
+        _distribution(action="pull"),
+        _distribution(tag=""),
+        # Otherwise a delivery's own push would start the next delivery.
+        _distribution(repository="models/flights"),
+        (_distribution()[0], {}),
+    ],
+)
+def test_other_registry_events_start_nothing(manifests, body, headers):
+    assert _run_parameters(manifests, body, headers) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "url"),
+    [
+        (_quay(), "http://el/?token=guessed"),
+        (_quay(), "http://el/"),
+        (_quay(tags=()), "http://el/?token=of-quay"),
+        (_quay("models/flights"), "http://el/?token=of-quay"),
+    ],
+)
+def test_other_quay_events_start_nothing(manifests, body, url):
+    assert _run_parameters(manifests, body, {}, url) == {}
