@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from loopline.components.delivery.annotations import MLFLOW_RUN, MODEL_NAME, MODEL_VERSION
+from loopline.components.delivery.attestation import verify_tested
+from loopline.components.delivery.fetch import read_annotations
 from loopline.components.delivery.release import Release
+from loopline.components.delivery.signing import verify
+from loopline.components.delivery.store import by_digest
 from loopline.components.errors import InputError
-
-_NAME, _VERSION, _MLFLOW_RUN = (f"dev.loopline.{key}" for key in ("model.name", "model.version", "mlflow.run"))
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,11 @@ def admit(image: str) -> Admitted:
     Raises:
         InputError: It is not named by digest, unsigned, untested, not a model image, or it cannot be read.
     """
-    from loopline.components.delivery.attestation import verify_tested
-    from loopline.components.delivery.signing import verify
-    from loopline.components.delivery.store import by_digest, open_store, require_manifest
-
-    reference = by_digest(image)
-    verify(reference.uri)
-    verify_tested(reference.uri)
-    document = require_manifest(open_store(reference), reference.digest)
-    annotations = document.content.get("annotations") or {}
-    name, version = annotations.get(_NAME, ""), annotations.get(_VERSION) or "0"
+    reference = by_digest(image).uri
+    verify(reference)
+    verify_tested(reference)
+    annotations = read_annotations(reference)
+    name, version = annotations.get(MODEL_NAME, ""), annotations.get(MODEL_VERSION, "")
     if not name or not version.isdecimal():
-        raise InputError(f"Image {reference.uri} does not say which model it holds: build it with build_model_image.")
-    return Admitted(Release(name, int(version), reference.uri), annotations.get(_MLFLOW_RUN, ""))
+        raise InputError(f"Image {reference} does not say which model it holds: build it with build_model_image.")
+    return Admitted(Release(name, int(version), reference), annotations.get(MLFLOW_RUN, ""))

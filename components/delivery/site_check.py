@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopline.components.delivery.config_repository import ROLLED_BACK, ConfigRepository, parse_sites
+from loopline.components.delivery.fetch import fetch_image
 from loopline.components.delivery.git_repository import Change, commit_change, open_repository
 from loopline.components.delivery.golden import Golden, read_golden, replay
 from loopline.components.delivery.inference import is_ready
 from loopline.components.delivery.release import Release, read_release_env
 from loopline.components.delivery.rollback import rollback_message
+from loopline.components.delivery.store import by_digest
 from loopline.components.errors import InputError
 
 #: Seconds between two looks at the sites, and at the repository while a pull request waits.
@@ -72,8 +74,6 @@ def check(
         InputError: A site does not name the image or does not answer as it should. Sites that the commit changed, and
             that name the image still, name again what they named before.
     """
-    from loopline.components.delivery.store import by_digest
-
     names = parse_sites(sites)
     if not (math.isfinite(deadline_s) and deadline_s > 0):
         raise InputError(f"deadline_s is {deadline_s}: write how many seconds the sites may take.")
@@ -136,8 +136,6 @@ def _explain_other(config: ConfigRepository, site: str, release: Release, image:
 
 
 def _read_expected(image: str) -> Expected:
-    from loopline.components.delivery.fetch import fetch_image
-
     with tempfile.TemporaryDirectory(prefix="loopline-check-") as folder:
         fetched = fetch_image(image, Path(folder) / "image")
         golden = read_golden(fetched.folder)

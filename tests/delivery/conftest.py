@@ -1,9 +1,21 @@
-"""One model and one model server that the tests share."""
+"""One model and one model server that the tests share, and none of this machine's keys and logins."""
+
+import os
 
 import pytest
 from delivery_models import train_small
+from promoted_images import build_images
 
 from loopline.components.delivery.model_server import serve
+
+
+@pytest.fixture(autouse=True)
+def no_keys_and_logins(monkeypatch, tmp_path):
+    """Keep this machine's signing keys, registry logins and certificate authorities out."""
+    for name in list(os.environ):
+        if name.startswith(("COSIGN_", "DOCKER_", "REGISTRY_", "REQUESTS_", "SSL_CERT_", "XDG_RUNTIME_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +29,16 @@ def served(small_model):
     """A real model server of ``small_model``."""
     with serve(small_model, LOOPLINE_IMAGE_DIGEST="sha256:" + "1" * 64) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def built_images(small_model, tmp_path_factory):
+    """Signed and tested images of ``small_model``, and some that are not. Read only."""
+    return build_images(tmp_path_factory.mktemp("images"), small_model)
+
+
+@pytest.fixture
+def images(built_images, monkeypatch):
+    """``built_images``, with their key in the environment."""
+    monkeypatch.setenv("COSIGN_PRIVATE_KEY", built_images.key)
+    return built_images
