@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from delivery_models import train_small
+from delivery_registry import run_registry
 
 from loopline.components.data.tables import file_digest, read_table, write_table
 from loopline.components.delivery import image_test
@@ -52,9 +53,15 @@ def refused(image: str, report: Path, **budgets) -> str:
     return str(caught.value)
 
 
-def test_a_good_image_is_attested_and_reported(tmp_path):
+@pytest.fixture
+def registry(tmp_path):
+    with run_registry(tmp_path / "registry") as running:
+        yield running
+
+
+def test_a_good_image_in_a_registry_is_attested_and_reported(registry, tmp_path):
     model = train_small(tmp_path, "amount")
-    image = build_image(model, version=7)
+    image = build_image(model, registry.image("small"), version=7)
     report = tmp_path / "reports" / "test.html"
     assert image_test.test_image(image, report, p99_ms=2000) == image
     # Nothing in it was measured, so that the same test of the same image is attached once.
@@ -94,9 +101,10 @@ def test_a_server_that_dies_is_named_and_the_rest_not_made(small_model, tmp_path
     class KillAfterMetadata(logging.Handler):
         def emit(self, record):
             if "metadata: " in record.getMessage():
-                (pid,) = servers()
+                (pid,) = set(servers()) - others
                 os.kill(pid, signal.SIGKILL)
 
+    others = set(servers())
     handler = KillAfterMetadata()
     logger = logging.getLogger("loopline")
     logger.setLevel(logging.INFO)

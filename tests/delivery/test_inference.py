@@ -1,6 +1,4 @@
 import contextlib
-import datetime
-import ipaddress
 import json
 import ssl
 import threading
@@ -9,9 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pyarrow as pa
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from delivery_registry import make_certificate
 from registry_models import free_port
 from training_tables import make_table
 
@@ -103,24 +99,11 @@ def echo(certificate=None):
     with ThreadingHTTPServer(("0.0.0.0", 0), Echo) as server:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
+            context.load_cert_chain(*certificate)
             server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
-
-
-def make_certificate(path):
-    """Write a certificate for 127.0.0.1 that vouches for itself, with its key."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "site")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + signed.public_bytes(pem))
-    return path
 
 
 def test_a_token_is_sent_where_nobody_else_reads_it(monkeypatch):
@@ -134,12 +117,12 @@ def test_a_token_is_sent_where_nobody_else_reads_it(monkeypatch):
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_certificates_are_checked_with_the_authority_that_is_named(tmp_path, monkeypatch, variable):
-    certificate = make_certificate(tmp_path / "site.pem")
+    certificate = make_certificate(tmp_path / "site.pem")  # and its key
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     with echo(certificate) as port:
         with pytest.raises(UnreachableError, match="not trusted: set SSL_CERT_FILE"):
             call_rest(f"https://127.0.0.1:{port}", "/")
         assert not is_ready(f"https://127.0.0.1:{port}")
-        monkeypatch.setenv(variable, str(certificate))
+        monkeypatch.setenv(variable, str(certificate[0]))
         assert is_ready(f"https://127.0.0.1:{port}")
