@@ -64,4 +64,5 @@ def _clock(minute: float | str) -> str:
 def _number(value: str | float) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}".removesuffix(".0") if size >= 1 else f"{value:.2g}"

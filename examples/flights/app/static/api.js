@@ -1,0 +1,39 @@
+// The way to this app's own server.
+
+const RETRY_MS = 400;
+
+// An answer that is not a success; the message is a sentence for the person at the page.
+export class Problem extends Error {}
+
+// Fetches JSON, and once more when the connection drops; throws Problem, or AbortError when given up.
+export async function call(path, body, signal) {
+  const options = { signal, cache: "no-store" };
+  if (body !== undefined) {
+    options.method = "POST";
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  let found;
+  try {
+    response = await fetchTwice(path, options);
+    found = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("This app's own server does not answer: it is asked again every few seconds.");
+  }
+  if (!response.ok) {
+    throw new Problem(typeof found.detail === "string" ? found.detail : `The server answered HTTP ${response.status}.`);
+  }
+  return found;
+}
+
+async function fetchTwice(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    return fetch(path, options);
+  }
+}
