@@ -33,11 +33,11 @@ def run_demo(progress: Progress) -> str:
     """
     folder = home() / "flights"
     progress.note(f"preparing the flights in {shown_path(folder)}")
-    loopline_flights = Path(loopline.examples.flights.__file__)
     from loopline.examples.flights.prepare import write_months
 
     write_months(folder)
-    parameters = yaml.safe_load(loopline_flights.with_name("training.yaml").read_text(encoding="utf-8"))
+    settings = Path(loopline.examples.flights.__file__).with_name("training.yaml")
+    parameters = yaml.safe_load(settings.read_text(encoding="utf-8"))
     trained = run_pipeline("training", {**parameters, "uri": f"{folder}/flights-2013-0[1-6].csv.gz"}, progress)
     progress.note("starting the sites edge, cloud and datacenter")
     control.up(app=_APP)
@@ -52,11 +52,11 @@ def _ask(url: str, site: str) -> dict:
     """Ask the app for the first flight of its list, as the page does."""
     with requests.Session() as session:
         session.trust_env = False  # a proxy does not know this machine
-        flight = session.get(f"{url}/api/flights", timeout=10).json()["flights"][0]
-        answer = session.post(f"{url}/api/predict", json={"site": site, "flight": flight}, timeout=30)
+        first = session.get(f"{url}/api/flights", timeout=10).json()[0]
+        answer = session.post(f"{url}/api/predict", json={"site": site, "flight": first["flight"]}, timeout=30)
     if not answer.ok:
         raise InputError(f"Site {site} gave no prediction ({answer.text}): see `loopline sites logs {site}`.")
-    return answer.json()
+    return {**answer.json(), "flight": first["number"]}
 
 
 def _summary(name: str, trained: Run, delivered: Run, url: str, answers: list[dict]) -> str:
@@ -70,7 +70,7 @@ def _summary(name: str, trained: Run, delivered: Run, url: str, answers: list[di
     for path in (*trained.reports, *delivered.reports):
         if path.stem in ("evaluate-model", "test-model-image"):
             lines.append(f"Report:     {shown_path(path)}")
-    lines.append("Sites:      the first flight of the page arrives late with a probability of")
+    lines.append(f"Sites:      flight {answers[0]['flight']} arrives late with a probability of")
     for answer in answers:
         image = answer["image_digest"].removeprefix("sha256:")[:12]
         lines.append(

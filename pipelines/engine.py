@@ -69,6 +69,7 @@ def _run_here(source: PipelineFile, values: dict, progress: Progress) -> Run:
     from kfp import components, local
 
     run = Run(_run_folder(source.name))
+    progress.begin()
     task = components.load_component_from_file(str(source.path))
     log = run.folder / "run.log"
     with (

@@ -117,6 +117,11 @@ class Progress:
         """Return a view on standard output."""
         return cls(sys.stdout)
 
+    def begin(self) -> None:
+        """Note that a run begins: steps are numbered within a run."""
+        with self._lock:
+            self._seen.clear()
+
     def start(self, step: str) -> str:
         """Note that a step starts.
 
