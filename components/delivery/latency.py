@@ -1,5 +1,6 @@
 """How fast a model server answers, and how much memory it takes."""
 
+import contextlib
 import http.client
 import json
 import math
@@ -95,13 +96,12 @@ def peak_memory_mb(pid: int) -> float | None:
     total, waiting = 0.0, [pid]
     while waiting:
         process = Path("/proc") / str(waiting.pop())
-        try:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):  # it ended meanwhile
             fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
             total += int(fields["VmHWM"].split()[0]) / 1024
             for task in (process / "task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-        except (FileNotFoundError, ProcessLookupError, KeyError):
-            continue  # it ended meanwhile
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    waiting += map(int, (task / "children").read_text().split())
     return total or None
 
 

@@ -1,5 +1,6 @@
 """The test of an image, with real images, signatures and model servers."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -21,17 +22,15 @@ from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest, seal_model
 
 
-def children() -> list[tuple[int, str]]:
-    """The processes that this one started, with their command lines."""
+def servers() -> list[int]:
+    """The model servers that this process started."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            found.append((int(pid), Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or process that ended meanwhile
+            for pid in (task / "children").read_text().split():
+                if b"loopline.components.serving" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
     return found
-
-
-def servers() -> list[int]:
-    return [pid for pid, command in children() if "loopline.components.serving" in command]
 
 
 def reseal(model: Path) -> Path:
