@@ -3,7 +3,7 @@
 The model predicts late flights: 16 features, some of them text, trees of depth 6. The others serve it in two forms:
 ``pyfunc`` is the registered model itself, so it reads the same text and numbers; ``xgboost`` is as large a booster on
 features that are numbers already, which spares those servers the encoding. mlserver-xgboost is installed beside the
-environment without its dependencies, because they would bring XGBoost's wheel for CUDA.
+environment without its dependencies, because they would bring XGBoost's wheel for CUDA. All run with OMP_NUM_THREADS=1.
 """
 
 import contextlib
@@ -223,7 +223,8 @@ def _running(contender: Contender, folder: Path) -> Iterator[tuple[str, int]]:
             ports.append(probe.getsockname()[1])
     # mlflow calls uvicorn by its name.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, **contender.variables}
+    # More threads for one row only wait for each other, above all where the cores are shared.
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **contender.variables}
     log = folder / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
