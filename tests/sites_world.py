@@ -34,6 +34,7 @@ class Images:
         first: Version 1, tested.
         second: Version 2, tested.
         unloadable: Tested by nobody's care: its model file is none.
+        unsigned: Its signature is gone.
         untested: Signed and not tested.
         foreign: Signed and tested with another key.
         tampered: A byte of its model layer is another.
@@ -44,6 +45,7 @@ class Images:
     first: Release
     second: Release
     unloadable: Release
+    unsigned: Release
     untested: Release
     foreign: Release
     tampered: Release
@@ -63,10 +65,12 @@ def build_images(folder: Path) -> Images:
             "unloadable": _build(unloadable, folder, 3),
             "untested": _build(model, folder, 4, tested=False),
             "tampered": _build(model, folder, 5),
+            "unsigned": _build(model, folder, 7),
         }
     with environment({"LOOPLINE_HOME": str(folder / "stranger")}):
         images["foreign"] = _build(model, folder, 6)
     tamper(images["tampered"].image)
+    remove_signature(images["unsigned"].image)
     return Images(folder / "home" / "keys", model, **images)
 
 
@@ -79,12 +83,25 @@ def _build(model: Path, folder: Path, version: int, tested: bool = True) -> Rele
 
 def tamper(image: str) -> None:
     """Change a byte in the middle of the largest blob of an OCI layout."""
-    layout = Path(image.removeprefix("oci:").partition("@")[0])
-    blob = max((layout / "blobs" / "sha256").iterdir(), key=lambda file: file.stat().st_size)
+    blob = max((_layout(image) / "blobs" / "sha256").iterdir(), key=lambda file: file.stat().st_size)
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
     blob.chmod(0o644)
     blob.write_bytes(bytes(content))
+
+
+def remove_signature(image: str) -> None:
+    """Take the signatures out of an OCI layout."""
+    file = _layout(image) / "index.json"
+    index = json.loads(file.read_text())
+    name = "org.opencontainers.image.ref.name"
+    kept = [entry for entry in index["manifests"] if not entry.get("annotations", {}).get(name, "").endswith(".sig")]
+    assert len(kept) < len(index["manifests"])
+    file.write_text(json.dumps(index | {"manifests": kept}))
+
+
+def _layout(image: str) -> Path:
+    return Path(image.removeprefix("oci:").partition("@")[0])
 
 
 def use_keys(images: Images) -> None:
@@ -163,8 +180,3 @@ def is_alive(pid: int) -> bool:
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def as_json(output: str) -> dict:
-    """What ``status --json`` printed."""
-    return json.loads(output)

@@ -67,6 +67,7 @@ class Site:
         self._ports = contextlib.ExitStack()
         [self._grpc_port] = self._ports.enter_context(reserve_ports(1))
         self._written: SiteState | None = None
+        self._unwritable = ""
 
     @property
     def folder(self) -> Path:
@@ -229,10 +230,18 @@ class Site:
             shown.since = now()
         if shown.state in (states.IDLE, states.FAILED):
             self._close_listeners()
-        if shown != self._written:
-            write_state(shown)
-            self._written = replace(shown)
         self.state = shown
+        if shown != self._written:
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            write_state(self.state)
+            self._written, self._unwritable = replace(self.state), ""
+        except OSError as error:  # a full disk must not end a server that serves
+            if str(error) != self._unwritable:
+                logger.error("%s: its state cannot be written (%s)", self.name, error)
+            self._unwritable = str(error)
 
     def _name_state(self, record: _Record) -> str:
         if self._active:

@@ -1,5 +1,6 @@
 """What the site agent writes down for everyone else: where things lie, and what each site does."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -69,8 +70,11 @@ def sites_home() -> Path:
 
 def read_states() -> list[SiteState]:
     """Read what all sites do, by name, as the agent last wrote it."""
-    files = sorted(sites_home().glob("*/state.json"))
-    return [SiteState(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    states = []
+    for file in sorted(sites_home().glob("*/state.json")):
+        with contextlib.suppress(FileNotFoundError):  # the site was removed a moment ago
+            states.append(SiteState(**json.loads(file.read_text(encoding="utf-8"))))
+    return states
 
 
 def write_state(state: SiteState) -> None:
@@ -82,9 +86,13 @@ def write_json(file: Path, value: object) -> None:
     """Write JSON so that a reader sees the file before or after, never in between."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2)
-    Path(name).replace(file)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2)
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink()
+        raise
 
 
 def now() -> str:

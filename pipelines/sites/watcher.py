@@ -93,7 +93,11 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # whatever happens here, the sites go on with what they have
+                logger.exception("the configuration repository cannot be read")
+                self.latest = replace(self.latest, problem=f"{type(error).__name__}: {error}")
             self._ending.wait(self._interval_s)
 
     def _read_plans(self, commit: str) -> dict[str, Plan]:

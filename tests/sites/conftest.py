@@ -3,6 +3,7 @@
 import pytest
 import sites_world
 
+from loopline.pipelines.sites import control
 from loopline.pipelines.sites.process import stop_agent
 
 
@@ -18,3 +19,25 @@ def sites(images):
     sites_world.use_keys(images)
     yield
     stop_agent()
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory):
+    """The home of the agent that several tests share; the agent is stopped after the last of them."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    yield home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOPLINE_HOME", str(home))
+        stop_agent()
+
+
+@pytest.fixture
+def shared_agent(monkeypatch, shared_home, images):
+    """An agent that several tests share; its one site, edge, serves version 1 before and after each."""
+    monkeypatch.setenv("LOOPLINE_HOME", str(shared_home))
+    if not shared_home.exists():
+        sites_world.use_keys(images)
+        sites_world.make_repository("edge")
+        sites_world.commit_release(images.first, "edge")
+        control.up()
+    assert sites_world.site_state("edge").running == images.first.image

@@ -18,8 +18,9 @@ from loopline.pipelines.sites.state import DEGRADED, FAILED, IDLE, READY, SiteSt
 
 @pytest.fixture
 def site(sites, monkeypatch):
-    """A site with short pauses; its servers are always stopped."""
+    """A site with short pauses and little patience; its servers are always stopped."""
     monkeypatch.setattr(site_module, "RESTART_S", (0.1, 0.1))
+    monkeypatch.setattr(site_module, "DEATHS", 2)
     site = Site("edge", Images(sites_home() / "images"))
     yield site
     site.stop()
@@ -59,7 +60,7 @@ def test_a_new_version_that_keeps_dying_gives_way_to_the_last_good_one(site, ima
         _kill(site)
         _tick_until(site, second, lambda state, dead=dead: state.pid not in (0, dead))
     assert (site.state.state, site.state.running) == (DEGRADED, images.first.image)
-    assert "died 3 times" in site.state.reason
+    assert "died 2 times" in site.state.reason
     assert "SIGKILL" in site.state.reason
     # A commit that says nothing new of this site does not bring it back; one that does clears it.
     after = Plan(**{**vars(second), "commit": "another"})
@@ -71,14 +72,13 @@ def test_a_new_version_that_keeps_dying_gives_way_to_the_last_good_one(site, ima
 
 def test_a_version_that_has_settled_is_only_restarted(site, images, url, monkeypatch):
     monkeypatch.setattr(site_module, "SETTLE_S", 0.0)
-    first, second = _plan(images.first, url), _plan(images.second, url)
-    _tick_until(site, first, lambda state: state.state == READY)
-    _tick_until(site, second, lambda state: state.good == images.second.image)
-    for _ in range(site_module.DEATHS + 1):
+    plan = _plan(images.first, url)
+    _tick_until(site, plan, lambda state: state.good == images.first.image)
+    for _ in range(site_module.DEATHS):
         dead = site.state.pid
         _kill(site)
-        _tick_until(site, second, lambda state, dead=dead: state.pid not in (0, dead))
-    assert (site.state.state, site.state.running, site.state.reason) == (READY, images.second.image, "")
+        _tick_until(site, plan, lambda state, dead=dead: state.pid not in (0, dead))
+    assert (site.state.state, site.state.running, site.state.reason) == (READY, images.first.image, "")
 
 
 def test_the_next_life_of_the_agent_returns_to_the_last_good_image(site, images, url):
