@@ -48,14 +48,18 @@ def sign_manifests(store: Store, reference: ImageReference, documents: Sequence[
     Args:
         store: Where they are.
         reference: The image, whose repository the signature names.
-        documents: The manifests.
+        documents: The image's own manifest or index, whose signature becomes a referrer, and others that belong to it.
         keys: With the private key.
 
     Raises:
         InputError: There is no private key, or a signature cannot be stored.
     """
     keys.signer  # noqa: B018 - without it nothing is read
-    store.update({signature_tag(one.digest): _signed(store, reference, one, keys) for one in documents})
+    changes = {}
+    for document in documents:
+        subject = document if document is documents[0] else None
+        changes[signature_tag(document.digest)] = _signed(store, reference, document.digest, subject, keys)
+    store.update(changes)
 
 
 def verify(image: str) -> None:
@@ -118,12 +122,12 @@ def layers_of(document: Document | None, media_type: str) -> list[dict]:
     return [layer for layer in layers if isinstance(layer, dict) and layer.get("mediaType") == media_type]
 
 
-def attached(kind: str, subject: Document, layers: list[dict], *blobs: bytes) -> Document:
+def attached(kind: str, subject: Document | None, layers: list[dict], *blobs: bytes) -> Document:
     """Write a manifest as cosign attaches them: an image of no platform, whose layers are what is attached.
 
     Args:
         kind: What it is called among the referrers.
-        subject: What it is attached to.
+        subject: What it is attached to; None when its tag alone says so.
         layers: The layers' descriptors.
         blobs: The layers that may be new.
     """
@@ -144,17 +148,17 @@ def attached(kind: str, subject: Document, layers: list[dict], *blobs: bytes) ->
         artifactType=kind,
         config=blob_descriptor(CONFIG, config),
         layers=layers,
-        subject=subject.descriptor(),
+        subject=subject.descriptor() if subject else None,
     )
 
 
-def _signed(store: Store, reference: ImageReference, subject: Document, keys: Keys) -> Change:
-    """Return the change that adds a signature of ours to a manifest, where it has none yet."""
+def _signed(store: Store, reference: ImageReference, digest: str, subject: Document | None, keys: Keys) -> Change:
+    """Return the change that adds a signature of ours to those of a digest, where there is none yet."""
     payload = encode(
         {
             "critical": {
                 "identity": {"docker-reference": _identity(reference)},
-                "image": {"docker-manifest-digest": subject.digest},
+                "image": {"docker-manifest-digest": digest},
                 "type": _TYPE,
             },
             "optional": None,
@@ -163,7 +167,7 @@ def _signed(store: Store, reference: ImageReference, subject: Document, keys: Ke
 
     def change(current: Document | None) -> Document | None:
         layers = layers_of(current, PAYLOAD)
-        if any(_payload(store, layer, keys) == subject.digest for layer in layers):
+        if any(_payload(store, layer, keys) == digest for layer in layers):
             return None
         signature = base64.b64encode(keys.sign(payload)).decode()
         layers = [*layers, blob_descriptor(PAYLOAD, payload, annotations={SIGNATURE: signature})]
