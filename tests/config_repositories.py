@@ -7,7 +7,7 @@ import itertools
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from loopline.components.delivery.git import run_git
@@ -35,15 +35,18 @@ def commit_all(bare: Path, work: Path, message: str) -> None:
     run_git([*inside, "commit", "--quiet", "--message", message])
 
 
-def edit(bare: Path, path: str, content: str | bytes, message: str = "Edit by hand", branch: str = "main") -> str:
-    """Commit one file as a person does; returns the commit."""
-    data = content if isinstance(content, bytes) else content.encode()
-    stream = b"commit refs/heads/%s\ncommitter A Person <a@person> now\ndata %d\n%s\nfrom refs/heads/%s^0\n" % (
-        branch.encode(), len(message.encode()), message.encode(), branch.encode(),
-    )  # fmt: skip
-    stream += b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data)
+def edit(bare: Path, files: Mapping[str, str | bytes], message: str = "Edit by hand", branch: str = "main") -> str:
+    """Commit files as a person does; returns the commit."""
+    text, reference = message.encode(), f"refs/heads/{branch}".encode()
+    parts = [
+        b"commit %s\ncommitter A Person <a@person> now\ndata %d\n%s\n" % (reference, len(text), text),
+        b"from %s^0\n" % reference,
+    ]
+    for path, content in files.items():
+        data = content if isinstance(content, bytes) else content.encode()
+        parts.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data))
     command = ["git", "--git-dir", str(bare), "fast-import", "--quiet", "--date-format=now"]
-    subprocess.run(command, input=stream, check=True)
+    subprocess.run(command, input=b"".join(parts), check=True)
     return tip(bare, branch)
 
 

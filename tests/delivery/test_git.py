@@ -63,7 +63,7 @@ def test_nothing_to_change_commits_nothing(bare):
 
 
 def test_copy_holds_the_last_commit_alone_until_the_history_is_asked_for(bare):
-    commits = [tip(bare), edit(bare, "a", "1"), edit(bare, "a", "2")]
+    commits = [tip(bare), edit(bare, {"a": "1"}), edit(bare, {"a": "2"})]
     with open_repository(str(bare), "main") as repository:
         assert not repository.contains(commits[0])
         repository.fetch(history=True)
@@ -78,7 +78,7 @@ def test_other_commits_in_between_are_kept(bare, hurried):
     def decide() -> Change:
         seen.append(1)
         if len(seen) < 3:  # somebody else commits between fetch and push, twice
-            edit(bare, "other", f"{len(seen)}")
+            edit(bare, {"other": f"{len(seen)}"})
         return change()
 
     with open_repository(str(bare), "main") as repository:
@@ -92,7 +92,7 @@ def test_decision_falls_away_when_somebody_else_did_it(bare, hurried):
     def decide() -> Change | None:
         if repository.read(["sites/edge/release.env"]) == [b"X=1\n"]:
             return None
-        edit(bare, "sites/edge/release.env", "X=1\n")
+        edit(bare, {"sites/edge/release.env": "X=1\n"})
         return change()
 
     with open_repository(str(bare), "main") as repository:
@@ -133,7 +133,7 @@ def test_working_copy_is_no_target(tmp_path, bare):
 
 
 def test_missing_branch_names_those_there_are(bare):
-    edit(bare, "a", "1")
+    edit(bare, {"a": "1"})
     git(bare, "branch", "production")
     with pytest.raises(InputError, match="no branch 'mian': choose one of its own \\(main, production\\)"):
         open_repository(str(bare), "mian").__enter__()
@@ -282,7 +282,7 @@ def test_push_whose_answer_was_lost_is_made_once(served, tmp_path, hurried, monk
         push(self, commit, *arguments, **keywords)
         if not lost:
             lost.append(commit)
-            edit(bare, "other", "1")  # and somebody else goes on
+            edit(bare, {"other": "1"})  # and somebody else goes on
             raise GitError("the connection broke", temporary=True)
 
     monkeypatch.setattr(git_repository.Repository, "push", push_and_lose_the_answer)

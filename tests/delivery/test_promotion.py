@@ -48,7 +48,7 @@ def test_promotion_made_twice_commits_once(bare, images):
 
 def test_promotion_repeated_by_its_run_is_the_same_commit(bare, images):
     first = promote(str(bare), "edge", images.tested[1], pipeline_run="run 1")
-    edit(bare, "README.md", "x")
+    edit(bare, {"README.md": "x"})
     assert promote(str(bare), "edge", images.tested[1], pipeline_run="run 1") == first
     assert promote(str(bare), "edge", images.tested[1], pipeline_run="run 2") == ""
 
@@ -74,7 +74,7 @@ def test_reference_of_docker_is_written_as_the_sites_read_it(bare, images):
 
 
 def test_one_overlay_for_several_models(bare, images):
-    edit(bare, "apps/flights/at-edge/release.env", "X=1\n")
+    edit(bare, {"apps/flights/at-edge/release.env": "X=1\n"})
     promote(str(bare), "edge", images.tested[1], overlay="apps/flights/at-{site}")
     assert f"MODEL_IMAGE={images.tested[1]}\n" in show(bare, "apps/flights/at-edge/release.env")
 
@@ -149,7 +149,7 @@ def test_unknown_site_names_those_there_are(bare, images):
 
 
 def test_site_without_its_file_is_named(bare, images):
-    edit(bare, "sites/new/kustomization.yaml", "x")
+    edit(bare, {"sites/new/kustomization.yaml": "x"})
     refused(bare, "Site new has no sites/new/release.env", sites="edge,new", image=images.tested[1])
 
 
@@ -170,7 +170,7 @@ def test_unknown_mode_is_refused(bare, images):
     ],
 )
 def test_release_that_cannot_be_read_is_refused_and_named(bare, images, content, said):
-    edit(bare, "sites/edge/release.env", content)
+    edit(bare, {"sites/edge/release.env": content})
     refused(bare, f"sites/edge/release.env of .*{said}", image=images.tested[1])
 
 
