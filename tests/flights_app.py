@@ -84,9 +84,9 @@ class ChangingSite:
 
 
 @contextlib.contextmanager
-def running_app(services: dict[str, str], log: Path):
+def running_app(services: dict[str, str], log: Path, port: int = 0):
     """Run the app; yields its address and its process."""
-    port = free_port()
+    port = port or free_port()
     variables = {"LOOPLINE_SERVICES": json.dumps(services), "PORT": str(port)}
     with log.open("wb") as stream:
         process = subprocess.Popen(

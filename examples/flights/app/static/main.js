@@ -226,7 +226,9 @@ async function start() {
   listen();
   search();
   // The evening is when flights are late.
-  pick(state.entries.find((entry) => entry.flight.departure_minute >= 18 * 60));
+  const first = state.entries.find((entry) => entry.flight.departure_minute >= 18 * 60);
+  byId("flights").scrollTop = first.row.offsetTop - byId("flights").offsetTop;
+  pick(first);
   watch();
 }
 
