@@ -133,12 +133,17 @@ def test_images_are_pinned_and_steps_confined(manifests):
     assert not [m for m in manifests if m["kind"] == "Secret"]
 
 
-def test_the_build_takes_the_containerfile_and_makes_the_default_image(manifests):
-    spec = one(manifests, "Build")["spec"]
-    assert spec["strategy"] == {"kind": "ClusterBuildStrategy", "name": "buildah"}
-    (parameter,) = spec["paramValues"]
-    assert (ROOT / spec["source"]["contextDir"] / parameter["value"]).is_file()
-    assert spec["output"]["image"] == DEFAULT_IMAGE
+def test_the_builds_make_the_images_that_are_used(manifests):
+    images = yaml.safe_load((ROOT / "deploy" / "config-repo" / "images" / "kustomization.yaml").read_text())["images"]
+    used = {f"{i['newName']}:{i['newTag']}" for i in images if i["name"].startswith("loopline-")} | {DEFAULT_IMAGE}
+    made = set()
+    for spec in (m["spec"] for m in manifests if m["kind"] == "Build"):
+        assert spec["strategy"] == {"kind": "ClusterBuildStrategy", "name": "buildah"}
+        (parameter,) = spec["paramValues"]
+        assert parameter["name"] == "dockerfile"
+        assert (ROOT / spec["source"]["contextDir"] / parameter["value"]).is_file()
+        made.add(spec["output"]["image"])
+    assert made == used
 
 
 def test_the_containerfile_copies_what_there_is():
