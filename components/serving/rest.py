@@ -194,16 +194,16 @@ class Listener(uvicorn.Server):
     """
 
     def __init__(self, app, listener, keep_alive_s: int = 75):
-        super().__init__(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                log_config=None,
-                log_level="warning",
-                timeout_keep_alive=keep_alive_s,
-                lifespan="off",
-            )
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            lifespan="off",
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=1,  # for what the drain has left open
         )
+        super().__init__(config)
         self._listener = listener
 
     def capture_signals(self):

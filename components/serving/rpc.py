@@ -77,6 +77,9 @@ class RpcServer(GRPCServer):
     async def drain(self, limit_s: float) -> None:
         """Take no more calls and wait for those that are open.
 
+        gRPC cancels a call that comes before its client has heard that the server goes; such clients need a retry
+        policy with CANCELLED and UNAVAILABLE.
+
         Args:
             limit_s: Seconds after which they are cancelled.
         """

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,29 +79,23 @@ class ServedModel:
         start = time.perf_counter()
         request_id = _read_id(request.get("id"))
         explained = _wants_contributions(request.get("parameters"))
-        columns = self._reader.read(request["inputs"])
-        rows = len(next(iter(columns.values())))
-        if explained and rows > contributions.MAX_ROWS:
-            raise InputError(
-                f"The request asks for contributions of {rows} rows: ask for at most {contributions.MAX_ROWS} at once."
-            )
-        if rows <= INLINE_ROWS:
-            scores = self._predictor.score(columns)
-        else:
-            scores = await self._beside(self._predictor.score, columns)
+        tensors = request["inputs"]
+        is_short = all(type(tensor.get("data")) is list and len(tensor["data"]) <= INLINE_ROWS for tensor in tensors)
+        columns, scores = self._predict(tensors) if is_short else await self._beside(self._predict, tensors)
         outputs = self._outputs(scores)
         if explained:
             outputs += await self._beside(self._explain, columns)
-        answer = {
+        outputs = _select(outputs, request.get("outputs"))
+        self._count(scores)
+        if self._traffic:
+            self._traffic.record(request_id, columns, scores, time.perf_counter() - start)
+        return {
             "model_name": self.manifest.name,
             "model_version": self.version,
             "id": request_id,
             "parameters": self.stamps,
-            "outputs": _select(outputs, request.get("outputs")),
+            "outputs": outputs,
         }
-        if self._traffic:
-            self._traffic.record(request_id, columns, scores, time.perf_counter() - start)
-        return answer
 
     def output_metadata(self) -> list[dict]:
         """Return name, datatype and shape of each output that every answer has."""
@@ -112,20 +106,28 @@ class ServedModel:
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(self.manifest.classes)]},
         ]
 
+    def _predict(self, tensors: Sequence[Mapping]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        columns = self._reader.read(tensors)
+        return columns, self._predictor.score(columns)
+
     def _outputs(self, scores: np.ndarray) -> list[dict]:
-        rows = len(scores)
         if not self.manifest.is_classification:
-            self._counted[0].inc(rows)
             return [_tensor("prediction", "FP32", scores.reshape(-1, 1))]
-        labels = scores.argmax(axis=1)
-        if rows == 1:
-            self._counted[labels[0]].inc()
-        else:
-            for label, count in enumerate(np.bincount(labels).tolist()):
-                self._counted[label].inc(count)
-        return [_tensor("label", "INT64", labels), _tensor("probabilities", "FP32", scores)]
+        return [_tensor("label", "INT64", scores.argmax(axis=1)), _tensor("probabilities", "FP32", scores)]
+
+    def _count(self, scores: np.ndarray) -> None:
+        if len(self._counted) == 1 or len(scores) == 1:
+            self._counted[scores[0].argmax()].inc(len(scores))
+            return
+        for label, count in enumerate(np.bincount(scores.argmax(axis=1)).tolist()):
+            self._counted[label].inc(count)
 
     def _explain(self, columns: dict[str, np.ndarray]) -> list[dict]:
+        rows = len(next(iter(columns.values())))
+        if rows > contributions.MAX_ROWS:
+            raise InputError(
+                f"The request asks for contributions of {rows} rows: ask for at most {contributions.MAX_ROWS} at once."
+            )
         values = self._explainer.explain(columns)
         baseline = np.full(len(values), self._explainer.baseline, np.float32)
         return [_tensor("contributions", "FP32", values), _tensor("baseline", "FP32", baseline)]

@@ -22,6 +22,7 @@ from loopline.components.model.directory import SETTINGS, verify_model
 from loopline.components.serving.rest import MAX_BYTES, Listener, RestServer
 from loopline.components.serving.rpc import RpcServer, quiet_refusals
 from loopline.components.serving.runtime import LooplineModel
+from loopline.components.serving.served import model_version
 
 logger = logging.getLogger("loopline")
 #: Seconds of the drain: until an idle connection is closed, and until everything is.
@@ -71,7 +72,7 @@ class OneModel(ModelRepository):
         values["implementation"] = f"{LooplineModel.__module__}.{LooplineModel.__qualname__}"
         values["parameters"]["uri"] = str(self._root / values["parameters"]["uri"])
         settings = ModelSettings.model_validate(values)
-        settings.parameters.version = LooplineModel(settings).version
+        settings.parameters.version = model_version(self._root)
         return [settings]
 
     async def find(self, name: str) -> "list[ModelSettings]":

@@ -31,12 +31,12 @@ logger = logging.getLogger("loopline")
 _UNKNOWN = "unknown"
 #: Before the name of each column that is neither a feature nor a prediction.
 PREFIX = "loopline_"
-#: The most rows that wait; the rows and seconds after which those waiting are written.
-MAX_WAITING, FLUSH_ROWS, FLUSH_S = 100_000, 10_000, 10.0
+#: The most rows and requests that wait, some 80 MB; the rows and seconds after which those waiting are written.
+MAX_ROWS, MAX_REQUESTS, FLUSH_ROWS, FLUSH_S = 100_000, 20_000, 5_000, 10.0
 #: Requests made into columns at once.
 _PIECE = 250
 #: Seconds that the last rows may take at shutdown.
-CLOSE_S = 8.0
+CLOSE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TrafficLog:
         features: The schema of what the model takes.
         outputs: The names of the predicted columns.
         sample: The share of the requests that is logged.
-        max_waiting: The most rows that wait to be written.
+        max_rows: The most rows that wait to be written.
         flush_rows: Rows after which those waiting are written.
         flush_s: Seconds after which they are.
 
@@ -95,7 +95,7 @@ class TrafficLog:
         features: Schema,
         outputs: Sequence[str],
         sample: float = 1.0,
-        max_waiting: int = MAX_WAITING,
+        max_rows: int = MAX_ROWS,
         flush_rows: int = FLUSH_ROWS,
         flush_s: float = FLUSH_S,
     ):
@@ -106,9 +106,9 @@ class TrafficLog:
                     f"Feature {name!r} has the name of a column of the traffic log: rename it, or serve the model "
                     "without LOOPLINE_TRAFFIC_URI."
                 )
-        self._sample, self._max_waiting, self._flush_rows, self._flush_s = sample, max_waiting, flush_rows, flush_s
+        self._sample, self._max_rows, self._flush_rows, self._flush_s = sample, max_rows, flush_rows, flush_s
         self._entries: deque[_Entry] = deque()
-        self._waiting = 0
+        self._waiting_rows = self._waiting_requests = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -129,10 +129,11 @@ class TrafficLog:
             return
         rows = len(scores)
         with self._lock:
-            before = self._waiting
-            fits = before + rows <= self._max_waiting
+            before = self._waiting_rows
+            fits = before + rows <= self._max_rows and self._waiting_requests < MAX_REQUESTS
             if fits:
-                self._waiting += rows
+                self._waiting_rows += rows
+                self._waiting_requests += 1
                 self._entries.append(_Entry(request_id, time.time_ns() // 1000, columns, scores, seconds * 1e3))
         if not fits:
             metrics.TRAFFIC_DROPPED.labels("full").inc(rows)
@@ -145,9 +146,9 @@ class TrafficLog:
         self._wake.set()
         self._thread.join(CLOSE_S)
         with self._lock:
-            if self._waiting:
-                metrics.TRAFFIC_DROPPED.labels("shutdown").inc(self._waiting)
-                logger.warning("The traffic log lost %d rows at shutdown.", self._waiting)
+            if self._waiting_rows:
+                metrics.TRAFFIC_DROPPED.labels("shutdown").inc(self._waiting_rows)
+                logger.warning("The traffic log lost %d rows at shutdown.", self._waiting_rows)
 
     def _run(self) -> None:
         held: list[_Entry] = []
@@ -178,7 +179,8 @@ class TrafficLog:
                 return [entry for rest in hours[position:] for entry in rest]
             self._failing = False
             with self._lock:
-                self._waiting -= table.num_rows
+                self._waiting_rows -= table.num_rows
+                self._waiting_requests -= len(group)
             metrics.TRAFFIC_LOGGED.inc(table.num_rows)
         return []
 

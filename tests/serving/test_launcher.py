@@ -1,5 +1,6 @@
 """The launcher: what it refuses to start with, and one server taking over from another without a failed request."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ from serving_models import free_port, golden_request, launched, listening
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.inference import build_grpc_request
 from loopline.components.serving.__main__ import main
+from loopline.components.serving.rest import Listener
 
 PATH = "/v2/models/small-late/infer"
 
@@ -48,6 +50,25 @@ def test_what_goes_wrong_later_is_said_in_a_sentence_too(model):
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **variables})
             assert (done.returncode, said in done.stderr) == (2, True), done.stderr
             assert "Traceback" not in done.stderr + done.stdout
+
+
+#: What a client of gRPC needs: calls on their way while a server goes are cancelled by gRPC itself.
+RETRIES = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+                },
+            }
+        ]
+    }
+)
 
 
 class Clients:
@@ -89,7 +110,7 @@ class Clients:
         import grpc
         from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.service_config", RETRIES)]) as channel:
             stub = GRPCInferenceServiceStub(channel)
             while self._going:
                 try:
@@ -162,3 +183,27 @@ def test_nothing_is_accepted_before_the_model_is_loaded(model, tmp_path):
         with launched(model, listener, free_port(), tmp_path / "ready"):
             assert connection.getresponse().status == 200
         connection.close()
+
+
+def test_a_client_that_never_finishes_does_not_keep_the_server_alive():
+    """In this process, with shorter times than the launcher's."""
+
+    async def never_answer(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def drained(seconds: float) -> None:
+        listener = listening()
+        server = Listener(never_answer, listener)
+        serving = asyncio.ensure_future(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        while not server.server_state.tasks:
+            await asyncio.sleep(0.01)
+        await server.drain(0.05, seconds)
+        await asyncio.wait_for(serving, 10)
+        writer.close()
+
+    asyncio.run(drained(0.2))

@@ -130,7 +130,7 @@ def test_rows_of_two_hours_go_to_two_folders(tmp_path, monkeypatch):
 
 def test_a_full_queue_drops_and_counts_and_never_waits():
     sink = SlowSink()
-    log = TrafficLog(sink, STAMP, FEATURES, OUTPUTS, max_waiting=100, flush_rows=10, flush_s=60)
+    log = TrafficLog(sink, STAMP, FEATURES, OUTPUTS, max_rows=100, flush_rows=10, flush_s=60)
     before = dropped("full")
     for _ in range(30):
         log.record("r", *rows(10), 0.001)  # returns though the sink stands still
