@@ -41,11 +41,11 @@ def predict(app: str, site: str = "edge", **changes) -> requests.Response:
     return requests.post(f"{app}/api/predict", json={"site": site, "flight": some_flight(**changes)}, timeout=30)
 
 
-def ask(services: dict[str, str], *names: str) -> list:
+def ask(services: dict[str, str], *names: str, model: str = "flights") -> list:
     """Ask sites one after the other, in one run of the client; an answer is the error where there is one."""
 
     async def run():
-        sites, answers = Sites(services, "flights"), []
+        sites, answers = Sites(services, model), []
         try:
             for name in names:
                 try:
@@ -188,6 +188,11 @@ def test_nearest_goes_on_to_the_next_site(site):
     assert (second[0], second[2]) == ("edge", [])  # the one that failed is asked last
     [none] = ask({"cloud": closed_address(), "far": closed_address()}, "nearest")
     assert str(none).startswith("No site answers: cloud does not answer")
+
+
+def test_a_site_without_the_model_says_so(site):
+    [answer] = ask({"edge": site.url}, "edge", model="other")
+    assert str(answer) == "edge has no model 'other' (HTTP 404): set LOOPLINE_MODEL to the one it has."
 
 
 def test_a_site_that_hangs_does_not_hold_up_the_page(site, relay, monkeypatch):

@@ -96,10 +96,16 @@ class Service:
 
     def __init__(self, site: str, url: str, model: str):
         self.site = site
+        self._name = model
         self._url = f"{url.rstrip('/')}/v2/models/{quote(model, safe='')}"
         self._model: Model | None = None
         local = urlsplit(url).hostname in _LOCAL
-        options = {"trust_env": not local, "headers": _authorization(url, local)}
+        # Without cookies: those of a router would bind all questions to one of several servers.
+        options = {
+            "trust_env": not local,
+            "headers": _authorization(url, local),
+            "cookie_jar": aiohttp.DummyCookieJar(),
+        }
         context = trust()
         self._pooled = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), **options)
         # When a server goes it takes all its connections along: the second try uses none of the pool.
@@ -183,6 +189,12 @@ class Service:
             found = None
         if status in _AWAY:
             raise SiteError(f"{self.site} has no model ready (HTTP {status}).")
+        if status in (401, 403):
+            raise SiteError(f"{self.site} asks for a token (HTTP {status}): set LOOPLINE_SITE_TOKEN to one it takes.")
+        if status == 404:
+            raise SiteError(
+                f"{self.site} has no model {self._name!r} (HTTP 404): set LOOPLINE_MODEL to the one it has."
+            )
         if status != 200:
             reason = found.get("error") if isinstance(found, dict) else None
             raise RefusedError(f"{self.site} refused the request (HTTP {status}): {str(reason or 'no reason')[:300]}")

@@ -19,7 +19,7 @@ export function showText(id, text) {
   target.hidden = !text;
 }
 
-export function fillSelect(id, pairs, chosen) {
+function fillSelect(id, pairs, chosen) {
   byId(id).replaceChildren(...pairs.map(([value, text]) => element("option", { value, textContent: text })));
   byId(id).value = chosen;
 }
