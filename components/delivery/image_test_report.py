@@ -11,8 +11,7 @@ from loopline.components.delivery.latency import Latency
 from loopline.components.model.predictor import ATOL, RTOL
 from loopline.components.report import Report
 
-_RESULTS = {True: "passed", False: "FAILED", None: "not made"}
-_NO_BREAK = "\u00a0"
+_RESULTS = {True: "passed", False: "FAILED", None: None}
 _ACCENT, _SOFT, _BAD = "#0b5cad", "#5b6470", "#b3261e"
 
 
@@ -25,16 +24,22 @@ def image_test_report(test: ImageTest) -> Report:
     Returns:
         The page, not yet written.
     """
-    name = test.manifest.name if test.manifest else "an image"
+    name = f": {test.manifest.name}" if test.manifest else ""
     version = f" version {test.fetched.version}" if test.fetched and test.fetched.version else ""
-    report = Report(f"Image test: {name}{version}", test.image)
+    report = Report(f"Image test{name}{version}", test.image)
     report.tiles(_tiles(test))
     report.section("Checks")
-    for check in test.failed:
-        report.text(f"{check.name}: {check.detail}", "bad")
+    if test.failed:
+        report.text(
+            f"Failed: {', '.join(check.name for check in test.failed)}. No test result is attached to the image.", "bad"
+        )
     if test.passed:
-        report.text("Every check passed: the image may be promoted once the signed result is attached.", "good")
-    report.table(["Check", "Result", "Found"], [(c.name, _RESULTS[c.passed], c.detail) for c in test.checks])
+        report.text(
+            "Every check passed: the signed result is attached to the image next, and with it a site may take it.",
+            "good",
+        )
+    rows = [(_keep_together(check.name), _RESULTS[check.passed], check.detail) for check in test.checks]
+    report.table(["Check", "Result", "Found"], rows)
     if test.replays:
         _add_golden(report, test)
     if test.latencies:
@@ -47,10 +52,11 @@ def image_test_report(test: ImageTest) -> Report:
 
 
 def _tiles(test: ImageTest) -> list[tuple]:
-    made = [check for check in test.checks if check.passed is not None]
-    verdict = ("Verdict", "passed", f"all {len(made)} checks", "good")
+    verdict = ("Verdict", "passed", f"all {len(test.checks)} checks", "good")
     if not test.passed:
-        verdict = ("Verdict", "failed", f"{len(test.failed)} of {len(made)} checks made", "bad")
+        left = sum(check.passed is None for check in test.checks)
+        detail = f"{len(test.failed)} of {len(test.checks)} checks" + (f", {left} not made" if left else "")
+        verdict = ("Verdict", "failed", detail, "bad")
     digest = test.image.rpartition("@")[2].removeprefix("sha256:")[:8]
     tiles = [verdict, ("Image", digest, "first digits of its digest")]
     if test.replays:
@@ -146,7 +152,7 @@ def _add_malformed(report: Report, test: ImageTest) -> None:
             "at training."
         )
         rows = [
-            (found.request, found.answer.replace(" ", _NO_BREAK), found.problem or "refused", _shorten(found.reason))
+            (found.request, _keep_together(found.answer), found.problem or "refused", _shorten(found.reason))
             for found in sorted(outcomes, key=lambda found: not found.problem)
         ]
         report.table(["What was wrong", "Answer", "Result", "What the server said"], rows)
@@ -177,6 +183,11 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _keep_together(text: str) -> str:
+    """Replace spaces by such as no line is broken at."""
+    return text.replace(" ", "\u00a0")
 
 
 def _shorten(text: str, length: int = 120) -> str:
