@@ -1,6 +1,7 @@
 """The distribution: complete, installable, and the same on two machines."""
 
 import configparser
+import os
 import subprocess
 import sys
 import sysconfig
@@ -114,3 +115,18 @@ def test_a_wheel_works_in_a_fresh_environment(tmp_path):
     )
     assert "--target VALUE" in shown.stdout
     assert (site / "loopline" / "examples" / "flights" / "training.yaml").is_file()
+    # The template of the configuration repository and the page of the app come along, every file of them.
+    made = [
+        str(python),
+        "-c",
+        "from loopline.pipelines.sites.repository import init_config_repository as i; print(i())",
+    ]
+    environment = {"LOOPLINE_HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(made, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    listed = ["git", "--git-dir", done.stdout.strip(), "ls-tree", "-r", "--name-only", "main"]
+    tree = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    assert set(tree) == {
+        name.removeprefix("deploy/config-repo/") for name in files.split("\0") if name.startswith("deploy/config-repo/")
+    }
+    for file in (ROOT / "examples" / "flights" / "app" / "static").iterdir():
+        assert (site / "loopline" / "examples" / "flights" / "app" / "static" / file.name).is_file()
