@@ -76,7 +76,7 @@ def test_a_good_image_in_a_registry_is_attested_and_reported(registry, tmp_path)
         "failedTests": [],
     }
     text = report.read_text()
-    for words in ("small-amount version 7", image, "golden predictions over gRPC", "INVALID_ARGUMENT", "<svg", "p99"):
+    for words in ("small-amount version 7", image, "Malformed requests over gRPC", "INVALID_ARGUMENT", "<svg", "p99"):
         assert words in text
 
 
