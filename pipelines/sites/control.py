@@ -8,9 +8,9 @@ from loopline.components.delivery.git import locate_repository
 from loopline.components.delivery.model_server import last_line
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import state as states
-from loopline.pipelines.sites.app import NAME, choose_module
+from loopline.pipelines.sites.app import NAME, choose_module, read_module
 from loopline.pipelines.sites.process import UP_S, Agent, find_agent, read_followed, start_agent
-from loopline.pipelines.sites.state import SiteState, read_states, sites_home
+from loopline.pipelines.sites.state import SiteState, make_sites_home, read_states, sites_home
 
 #: Seconds that sites may take to follow a commit.
 _FOLLOW_S = 60.0
@@ -34,6 +34,7 @@ def up(
     Raises:
         InputError: The agent runs with something else, or did not start.
     """
+    make_sites_home()
     agent, process = find_agent(), None
     if app:
         choose_module(app)
@@ -76,16 +77,11 @@ def wait_for_app(timeout_s: float = UP_S) -> str:
         InputError: It does not.
     """
 
-    def find() -> SiteState | None:
-        return next((state for state in read_states() if state.site == NAME), None)
-
-    _wait_until(lambda: (app := find()) is not None and app.state == states.READY, timeout_s)
-    app = find()
+    _wait_until(lambda: _app_state() in (states.READY, states.FAILED), timeout_s)
+    app = next((state for state in read_states() if state.site == NAME), None)
     if app is None or app.state != states.READY:
-        raise InputError(
-            f"The application does not answer ({app.reason or app.state if app else 'it was not started'}): "
-            f"see `loopline sites logs {NAME}`."
-        )
+        reason = app.reason or app.state if app else "it was not started"
+        raise InputError(f"The application does not answer ({reason}): see `loopline sites logs {NAME}`.")
     return app.url
 
 
@@ -109,8 +105,7 @@ def roll_back(sites: str, reason: str = "") -> tuple[str, list[SiteState]]:
     names = {name.strip() for name in sites.split(",")}
 
     def followed() -> bool:
-        states_ = [state for state in read_states() if state.site in names]
-        return all(state.wanted == image and not _moves(state) for state in states_)
+        return all(state.wanted == image and not _moves(state) for state in read_states() if state.site in names)
 
     if agent:
         _wait_until(followed, _FOLLOW_S)
@@ -123,10 +118,15 @@ def _wait_for_agent(process: subprocess.Popen | None, seconds: float) -> list[Si
             raise InputError(f"The agent did not start: {last_line(sites_home() / 'agent.log')}")
         agent, followed, found = find_agent(), read_followed(), read_states()
         known = agent and followed and (followed.problem or found)
-        return bool(known) and not any(_moves(state) for state in found)
+        complete = known and (_app_state() or not read_module())
+        return bool(complete) and not any(_moves(state) for state in found)
 
     _wait_until(settled, seconds)
     return read_states()
+
+
+def _app_state() -> str:
+    return next((state.state for state in read_states() if state.site == NAME), "")
 
 
 def _moves(state: SiteState) -> bool:

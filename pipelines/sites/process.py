@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loopline.components.environment import home
 from loopline.components.errors import InputError
-from loopline.pipelines.sites.state import sites_home, write_json
+from loopline.pipelines.sites.state import make_sites_home, sites_home, write_json
 
 #: Seconds that sites may take to become ready.
 UP_S = 180.0
@@ -59,7 +59,7 @@ def find_agent() -> Agent | None:
     """Return the agent that runs, None when there is none."""
     try:
         agent = Agent(**json.loads((sites_home() / "agent.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return agent if agent.started and start_time(agent.pid) == agent.started else None
 
@@ -77,8 +77,7 @@ def enter_agent(repository: str, branch: str) -> int:
     Raises:
         InputError: There is one already.
     """
-    folder = sites_home()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_sites_home()
     lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,8 +111,7 @@ def start_agent(arguments: Sequence[str]) -> subprocess.Popen:
     Returns:
         Its process.
     """
-    folder = sites_home()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_sites_home()
     log = folder / "agent.log"
     rotate_log(log)
     with log.open("ab") as stream:

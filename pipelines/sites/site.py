@@ -33,6 +33,7 @@ class _Record:
     problem: str = ""
     failures: int = 0
     deaths: int = 0
+    end: str = ""
     due: float = 0.0
 
 
@@ -138,7 +139,8 @@ class Site:
         record = self._record(image)
         record.deaths += 1
         logger.warning("%s: the model server %s", self.name, end)
-        if image != self.state.good and record.deaths >= DEATHS:
+        record.end = end
+        if record.deaths >= DEATHS and image == self._plan.image and self._can_return():
             self._fail(image, f"It died {record.deaths} times before it had served for {SETTLE_S:g} s: it {end}")
             record.due = float("inf")
         else:
@@ -219,7 +221,7 @@ class Site:
             wanted_version=plan.version,
             running=active.plan.image if active else "",
             running_version=active.plan.version if active else "",
-            reason=plan.problem or record.problem,
+            reason=plan.problem or record.problem or ("" if active else record.end),
             model=plan.model,
             pid=active.pid if active else 0,
             grpc=f"127.0.0.1:{self._grpc_port}" if active else "",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loopline.components.environment import home
+from loopline.components.errors import InputError
 
 #: States of a site. In the first three there is nothing to mend.
 IDLE, READY, UPDATING = "idle", "ready", "updating"
@@ -66,6 +67,21 @@ class SiteState:
 def sites_home() -> Path:
     """Return the folder of the agent: ``sites`` under ``LOOPLINE_HOME``."""
     return home() / "sites"
+
+
+def make_sites_home() -> Path:
+    """Return the agent's folder, made if missing.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        sites_home().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{sites_home()} cannot be made ({error.strerror}): set LOOPLINE_HOME to a folder that can be written."
+        ) from None
+    return sites_home()
 
 
 def read_states() -> list[SiteState]:

@@ -42,6 +42,9 @@ def test_a_promotion_is_served_by_every_site_until_it_goes_down(sites, images):
         assert result.answer.parameters["site"] == state.site
     agent = find_agent()
     assert sorted(world.children(agent.pid)) == sorted(state.pid for state in states)
+    world.commit_file("sites/cloud", None)
+    world.wait_for(lambda: [state.site for state in read_states()] == ["datacenter", "edge"], "the site is gone")
+    assert not world.is_alive(states[0].pid)
     assert stop_agent()
     assert find_agent() is None
     assert not any(world.is_alive(pid) for pid in (agent.pid, *(state.pid for state in states)))

@@ -7,9 +7,13 @@ import time
 
 import pytest
 import requests
+import sites_world as world
 
+from loopline.components.errors import InputError
 from loopline.pipelines.sites import app as app_module
-from loopline.pipelines.sites.app import App, choose_module, read_module
+from loopline.pipelines.sites import control
+from loopline.pipelines.sites.app import App
+from loopline.pipelines.sites.process import stop_agent
 from loopline.pipelines.sites.state import FAILED, READY
 
 PROGRAM = """
@@ -25,10 +29,17 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
+def small_app(tmp_path, monkeypatch):
+    """An installed application, as far as processes to come are concerned; returns its module."""
     (tmp_path / "small_app.py").write_text(PROGRAM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("COSIGN_PASSWORD", "not for the application")
+    return "small_app"
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """Take up an application; it is always stopped."""
     monkeypatch.setattr(app_module, "_RESTART_S", (0.1, 0.1))
     apps = []
 
@@ -52,8 +63,8 @@ def _tick_until(app, services, model, condition):
     return app.state
 
 
-def test_it_is_told_where_the_sites_answer_and_kept_alive(app):
-    small, services = app("small_app"), {"edge": "http://127.0.0.1:20080"}
+def test_it_is_told_where_the_sites_answer_and_kept_alive(app, small_app):
+    small, services = app(small_app), {"edge": "http://127.0.0.1:20080"}
     state = _tick_until(small, services, "flights", lambda state: state.state == READY)
     told = requests.get(state.url, timeout=5).json()
     assert json.loads(told["LOOPLINE_SERVICES"]) == services
@@ -73,7 +84,14 @@ def test_one_that_cannot_start_says_why(app):
     assert "No module named" in state.reason
 
 
-def test_the_choice_is_kept():
-    assert read_module() == ""
-    choose_module("small_app")
-    assert read_module() == "small_app"
+def test_up_runs_it_beside_the_sites(sites, small_app):
+    names = [state.site for state in control.up(app=small_app)]
+    assert names == ["app", "cloud", "datacenter", "edge"]
+    url = control.wait_for_app()
+    told = requests.get(url, timeout=5).json()
+    assert sorted(json.loads(told["LOOPLINE_SERVICES"])) == names[1:]
+    pid = world.site_state("app").pid
+    assert stop_agent()
+    assert not world.is_alive(pid)
+    with pytest.raises(InputError, match="it was not started"):
+        control.wait_for_app(timeout_s=0.0)

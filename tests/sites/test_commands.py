@@ -102,3 +102,10 @@ def test_an_address_that_is_no_repository_is_refused(capsys):
     with pytest.raises(InputError, match="There is no repository at"):
         _run("up --repository nowhere")
     assert find_agent() is None
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot be made .*set LOOPLINE_HOME"):
+        _run("up")

@@ -13,7 +13,7 @@ from loopline.pipelines.sites.images import Images
 from loopline.pipelines.sites.plan import Plan
 from loopline.pipelines.sites.ports import free_port
 from loopline.pipelines.sites.site import Site
-from loopline.pipelines.sites.state import DEGRADED, FAILED, IDLE, READY, SiteState, read_states, sites_home
+from loopline.pipelines.sites.state import DEGRADED, FAILED, IDLE, READY, RESTARTING, SiteState, read_states, sites_home
 
 
 @pytest.fixture
@@ -70,15 +70,18 @@ def test_a_new_version_that_keeps_dying_gives_way_to_the_last_good_one(site, ima
     assert _tick_until(site, first, lambda state: state.in_sync).reason == ""
 
 
-def test_a_version_that_has_settled_is_only_restarted(site, images, url, monkeypatch):
-    monkeypatch.setattr(site_module, "SETTLE_S", 0.0)
+def test_a_first_version_that_keeps_dying_is_started_again_as_there_is_no_other(site, images, url, monkeypatch):
     plan = _plan(images.first, url)
-    _tick_until(site, plan, lambda state: state.good == images.first.image)
+    _tick_until(site, plan, lambda state: state.state == READY)
     for _ in range(site_module.DEATHS):
-        dead = site.state.pid
         _kill(site)
-        _tick_until(site, plan, lambda state, dead=dead: state.pid not in (0, dead))
-    assert (site.state.state, site.state.running, site.state.reason) == (READY, images.first.image, "")
+        state = _tick_until(site, plan, lambda state: state.state == RESTARTING)
+        assert "SIGKILL" in state.reason
+        _tick_until(site, plan, lambda state: state.state == READY)
+    assert (site.state.reason, site.state.good) == ("", "")
+    monkeypatch.setattr(site_module, "SETTLE_S", 0.0)
+    site.tick(plan)
+    assert site.state.good == images.first.image
 
 
 def test_the_next_life_of_the_agent_returns_to_the_last_good_image(site, images, url):
