@@ -31,15 +31,18 @@ def promote(site_folder: Path, release: Release):
 
 
 @functools.cache
-def built(site: str, runtime: str = "loopline-mlserver", release: Release | None = FIRST) -> list[dict]:
-    """Build one site; the objects are shared, so leave them as they are."""
+def built(
+    site: str, runtime: str = "loopline-mlserver", release: Release | None = FIRST, component: str = ""
+) -> list[dict]:
+    """Build one site, with one more component if named; the objects are shared, so leave them as they are."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "config-repo"
         shutil.copytree(TEMPLATE, copy)
         kustomization = copy / "sites" / site / "kustomization.yaml"
         text = kustomization.read_text(encoding="utf-8")
         assert text.count("runtimes/loopline-mlserver") == 1
-        kustomization.write_text(text.replace("runtimes/loopline-mlserver", f"runtimes/{runtime}"), encoding="utf-8")
+        components = f"runtimes/{runtime}" + (f"\n  - ../../{component}" if component else "")
+        kustomization.write_text(text.replace("runtimes/loopline-mlserver", components), encoding="utf-8")
         if release:
             promote(copy / "sites" / site, release)
         return build(copy / "sites" / site)

@@ -277,6 +277,21 @@ def test_what_is_asked_is_what_is_open(runtime):
     assert f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}" in services
 
 
+def test_a_site_can_trust_the_authorities_of_the_company():
+    need_crds()
+    manifests = built("edge", component="trusted-ca")
+    for manifest in manifests:
+        check(manifest)
+    runtime = one(manifests, "ServingRuntime")
+    (container,) = containers(runtime)
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in runtime["spec"]["volumes"]} == {"tmp", "trusted-ca"}
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert env["SSL_CERT_FILE"] == env["REQUESTS_CA_BUNDLE"] == f"{mounts['trusted-ca']}/ca-bundle.crt"
+    without = one(built("edge"), "ServingRuntime")
+    assert {volume["name"] for volume in without["spec"]["volumes"]} == {"tmp"}
+
+
 def test_argo_cd_finds_every_site():
     need_crds()
     manifest = yaml.safe_load((TEMPLATE / "argocd" / "applicationset.yaml").read_text())
