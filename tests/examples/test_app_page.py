@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import requests
-from flights_app import running_app
+from flights_app import Relay, running_app
 from serving_models import IMAGE, free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -190,6 +190,19 @@ def test_a_replaced_version_is_noticed_while_the_page_is_open(page, app, site):
     assert shown(page)["Model"] == f"flights, version {after}"
     assert shown(page)["probability"] == percent(ask(app, picked(page, app)["flight"])["probability"])
     assert "The same flight:" in page.locator("#change").inner_text()
+
+
+def test_a_site_that_goes_down_is_passed_over(page, site, tmp_path):
+    way = Relay(site.url)
+    with running_app({"edge": way.url, "cloud": site.url}, tmp_path / "app.log") as (url, _):
+        visit(page, url)
+        assert shown(page)["Site"] == "edge"
+        way.close()
+        page.locator("#since", has_text="Since then: edge does not answer").wait_for()
+        page.locator("#flights label").nth(3).click()
+        settle(page)
+        assert page.locator("#change").inner_text() == "cloud answers now, edge did before."
+        assert shown(page)["Site"] == "cloud"
 
 
 def test_markup_in_a_name_stays_text(page, site, tmp_path):

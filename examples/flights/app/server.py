@@ -54,11 +54,11 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(SiteError, lambda request, error: _say(503, str(error)))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     async def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def health() -> dict:
         return {"status": "ok"}
 

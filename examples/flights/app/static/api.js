@@ -2,8 +2,14 @@
 
 const RETRY_MS = 400;
 
-// An answer that is not a success; the message is a sentence for the person at the page.
-export class Problem extends Error {}
+// An answer that is not a success; the message is a sentence for the person at the page. A passing one may be gone when
+// the same is asked again.
+export class Problem extends Error {
+  constructor(sentence, passing) {
+    super(sentence);
+    this.passing = passing;
+  }
+}
 
 // Fetches JSON, and once more when the connection drops; throws Problem, or AbortError when given up.
 export async function call(path, body, signal) {
@@ -20,10 +26,11 @@ export async function call(path, body, signal) {
     found = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("This app's own server does not answer: it is asked again every few seconds.");
+    throw new Problem("This app's own server does not answer: it is asked again every few seconds.", true);
   }
   if (!response.ok) {
-    throw new Problem(typeof found.detail === "string" ? found.detail : `The server answered HTTP ${response.status}.`);
+    const sentence = typeof found.detail === "string" ? found.detail : `The server answered HTTP ${response.status}.`;
+    throw new Problem(sentence, response.status >= 500);
   }
   return found;
 }

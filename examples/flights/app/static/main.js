@@ -98,7 +98,7 @@ async function ask() {
   state.asking = asking;
   const { entry, values } = state;
   const body = question();
-  const asked = { key: JSON.stringify(body.flight), delay: entry.arrival_delay, edited: isEdited(),
+  const asked = { key: JSON.stringify(body.flight), chosen: body.site, delay: entry.arrival_delay, edited: isEdited(),
     about: `${entry.number}, ${values.origin} to ${values.dest}, departs at ${clock(values.departure_minute)}` };
   if (values.carrier !== entry.flight.carrier) asked.about += `, flown by ${state.choices.carriers[values.carrier]}`;
   byId("result").setAttribute("aria-busy", "true");
@@ -108,13 +108,13 @@ async function ask() {
     if (state.asking === asking) succeed({ ...answer, at: new Date().toLocaleTimeString("en-GB") }, asked);
   } catch (error) {
     if (error.name !== "AbortError" && !(error instanceof Problem)) throw error;
-    if (state.asking === asking) fail(error.message, true);
+    if (state.asking === asking) fail(error.message, error.passing);
   }
 }
 
 function succeed(answer, asked) {
   const before = state.answer;
-  state.answer = { ...answer, key: asked.key };
+  state.answer = { ...answer, key: asked.key, chosen: asked.chosen };
   settle(false);
   showText("problem", "");
   showChange(before, state.answer);
@@ -142,7 +142,7 @@ const isSameModel = (one, other) =>
 
 function showChange(before, answer) {
   const notes = answer.passed_over.map((reason) => `${reason} So ${answer.site} was asked.`);
-  if (before && state.site === "nearest" && before.site !== answer.site && !notes.length) {
+  if (before && before.chosen === answer.chosen && before.site !== answer.site && !notes.length) {
     notes.push(`${answer.site} answers now, ${before.site} did before.`);
   } else if (before && before.site === answer.site && !isSameModel(before, answer)) {
     notes.push(`${answer.site} went from ${version(before.model_version)} to ${version(answer.model_version)} while this `
