@@ -119,8 +119,11 @@ def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0) ->
         if snapshot.commit:
             supervisor.tick(snapshot.plans)
         if snapshot is not told:
-            write_followed(snapshot.commit, snapshot.problem)
             told = snapshot
+            try:
+                write_followed(snapshot.commit, snapshot.problem)
+            except OSError as error:  # a full disk must not end the sites
+                logger.error("what is followed cannot be written down (%s)", error)
     logger.info("ending")
     watcher.stop()
     supervisor.stop()

@@ -19,8 +19,8 @@ logger = logging.getLogger("loopline")
 
 NAME = "app"
 _MODULE = "app.json"
-#: Where the application answers when that port is free.
-_PORT = 8100
+#: Where the application answers, when that port is free.
+_URL = "http://127.0.0.1:8100"
 #: Seconds until the next start after it ended: from, at most.
 _RESTART_S = (1.0, 30.0)
 #: Ends in a row that make it a failure; it is started again all the same.
@@ -45,11 +45,9 @@ class App:
         self.module = module
         self._child: Child | None = None
         self._leaving: Child | None = None
-        self._variables: dict[str, str] = {}
+        self._told: tuple[Mapping[str, str], str] = ({}, "")
         self._due, self._deaths = 0.0, 0
-        wanted = int(before.url.rpartition(":")[2]) if before and before.url else _PORT
-        self._port = wanted if is_free(wanted) else free_port()
-        self.state = SiteState(NAME, url=f"http://127.0.0.1:{self._port}", since=now())
+        self.state = SiteState(NAME, url=before.url if before and before.url else _URL, since=now())
 
     def tick(self, services: Mapping[str, str], model: str) -> None:
         """Start the application, start it again when it ended or is to be told something else.
@@ -58,25 +56,38 @@ class App:
             services: Where each site answers.
             model: The model's name; empty when unknown.
         """
-        variables = {"LOOPLINE_SERVICES": json.dumps(services), "HOST": "127.0.0.1", "PORT": str(self._port)}
-        variables |= {"LOOPLINE_MODEL": model} if model else {}
         if self._child and (end := self._child.end()):
             self._child = None
-            self._deaths += 1
-            self._due = time.monotonic() + backoff(_RESTART_S, self._deaths)
-            logger.error("%s: %s %s", NAME, self.module, end)
-            self._show(states.RESTARTING if self._deaths < _DEATHS else states.FAILED, f"{self.module} {end}")
-        elif self._child and variables != self._variables:
+            self._fail(end)
+        elif self._child and self._told != (services, model):
             self.stop()
+            self._show(states.STARTING, "")
         if not self._child and self.stopped() and time.monotonic() >= self._due:
-            log = sites_home() / NAME / "server-app.log"
-            rotate_log(log)
-            self._variables = variables
-            self._child = Child([sys.executable, "-m", self.module], variables, log)
-            self._show(states.STARTING if self._deaths < _DEATHS else states.FAILED, self.state.reason)
+            self._start(services, model)
         elif self._child and self.state.state != states.READY and _is_healthy(self.state.url):
             self._deaths = 0
             self._show(states.READY, "")
+
+    def _start(self, services: Mapping[str, str], model: str) -> None:
+        if not is_free(_port(self.state.url)):
+            self.state.url = f"http://127.0.0.1:{free_port()}"
+        variables = {"LOOPLINE_SERVICES": json.dumps(services), "LOOPLINE_MODEL": model}
+        variables |= {"HOST": "127.0.0.1", "PORT": str(_port(self.state.url))}
+        log = sites_home() / NAME / "server-app.log"
+        try:
+            rotate_log(log)
+            self._child = Child([sys.executable, "-m", self.module], variables, log)
+        except OSError as error:
+            self._fail(f"cannot be started ({error})")
+            return
+        self._told = (dict(services), model)
+        self._show(states.STARTING if self._deaths < _DEATHS else states.FAILED, self.state.reason)
+
+    def _fail(self, reason: str) -> None:
+        self._deaths += 1
+        self._due = time.monotonic() + backoff(_RESTART_S, self._deaths)
+        logger.error("%s: %s %s", NAME, self.module, reason)
+        self._show(states.RESTARTING if self._deaths < _DEATHS else states.FAILED, f"{self.module} {reason}")
 
     def stop(self) -> None:
         """Tell it to end; ``stopped`` sees to it."""
@@ -91,7 +102,10 @@ class App:
     def _show(self, state: str, reason: str) -> None:
         pid = self._child.pid if self._child else 0
         self.state = replace(self.state, state=state, reason=reason, pid=pid, since=now())
-        write_state(self.state)
+        try:
+            write_state(self.state)
+        except OSError as error:  # a full disk must not end the sites
+            logger.error("%s: its state cannot be written (%s)", NAME, error)
 
 
 def choose_module(module: str) -> None:
@@ -109,6 +123,10 @@ def read_module() -> str:
         return json.loads((sites_home() / _MODULE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ""
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 def _is_healthy(url: str) -> bool:

@@ -36,12 +36,12 @@ def up(
     """
     make_sites_home()
     agent, process = find_agent(), None
-    if app:
-        choose_module(app)
     if agent:
         _compare(agent, repository, branch)
-    else:
-        place = place_repository(repository)
+    place = agent.repository if agent else place_repository(repository)
+    if app:
+        choose_module(app)
+    if not agent:
         process = start_agent([place, "--branch", branch, "--interval", str(interval_s)])
     return _wait_for_agent(process, timeout_s)
 
@@ -114,9 +114,9 @@ def roll_back(sites: str, reason: str = "") -> tuple[str, list[SiteState]]:
 
 def _wait_for_agent(process: subprocess.Popen | None, seconds: float) -> list[SiteState]:
     def settled() -> bool:
-        if process and process.poll() is not None:
-            raise InputError(f"The agent did not start: {last_line(sites_home() / 'agent.log')}")
         agent, followed, found = find_agent(), read_followed(), read_states()
+        if not agent and process and process.poll() is not None:
+            raise InputError(f"The agent did not start: {last_line(sites_home() / 'agent.log')}")
         known = agent and followed and (followed.problem or found)
         complete = known and (_app_state() or not read_module())
         return bool(complete) and not any(_moves(state) for state in found)

@@ -1,5 +1,6 @@
 """The agent as a background process: find it, start it, stop it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -115,12 +116,12 @@ def start_agent(arguments: Sequence[str]) -> subprocess.Popen:
     log = folder / "agent.log"
     rotate_log(log)
     with log.open("ab") as stream:
+        # In this folder, since a path in the environment may be relative, and -P so that nothing is imported from it.
         return subprocess.Popen(
-            [sys.executable, "-m", "loopline.pipelines.sites.agent", *arguments],
+            [sys.executable, "-P", "-m", "loopline.pipelines.sites.agent", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            cwd=folder,
             env=os.environ | {"LOOPLINE_HOME": str(home())},
             start_new_session=True,
         )
@@ -134,12 +135,14 @@ def stop_agent() -> bool:
     """
     agent = find_agent()
     if agent:
-        os.kill(agent.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(agent.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
         while (alive := start_time(agent.pid) == agent.started) and time.monotonic() < deadline:
             time.sleep(0.05)
         if alive:
-            os.kill(agent.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(agent.pid, signal.SIGKILL)
     folder = sites_home()
     for file in folder.glob("*/state.json"):
         file.unlink()

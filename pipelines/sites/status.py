@@ -26,6 +26,8 @@ def describe(agent: Agent | None, followed: Followed | None, sites: Sequence[Sit
     lines = [f"Following branch {agent.branch} of {agent.repository}{at}"]
     if followed and followed.problem:
         lines.append(f"It cannot be read now: {followed.problem}")
+    if not sites:
+        return "\n".join(lines)
     rows = [_row(site) for site in sites]
     widths = [max(len(row[i]) for row in [_HEAD, *rows]) for i in range(len(_HEAD))]
     lines += ["", _align(_HEAD, widths)]
