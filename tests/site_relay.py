@@ -38,6 +38,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address) -> None:
+        """Say nothing of clients that are killed."""
+
+
 class SiteRelay:
     """A site in front of a real model server; use it in a ``with`` block.
 
@@ -52,8 +59,8 @@ class SiteRelay:
     def __init__(self, target: str, replace: dict[str, str] | None = None):
         self.target, self.replace, self.away = target, replace or {}, False
         self.requests: list[tuple[str, str]] = []
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads, self._server.relay = True, self
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.relay = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "SiteRelay":

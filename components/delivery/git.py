@@ -166,6 +166,17 @@ def credentials() -> tuple[str, str]:
     return (user, password) if password else ("", "")
 
 
+def identity(role: str) -> tuple[str, str]:
+    """Return name and address of who commits.
+
+    Args:
+        role: ``AUTHOR`` or ``COMMITTER``.
+    """
+    values = (os.environ.get(f"GIT_{role}_NAME") or NAME, os.environ.get(f"GIT_{role}_EMAIL") or EMAIL)
+    name, email = (" ".join(re.sub("[<>]", "", value).split()) for value in values)
+    return name, email
+
+
 def _environment(arguments: Sequence[str]) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(_KEPT)}
     user, password = credentials()
@@ -179,8 +190,7 @@ def _environment(arguments: Sequence[str]) -> dict[str, str]:
         "GIT_PASSWORD": password,
     }
     for role in ("AUTHOR", "COMMITTER"):
-        env.setdefault(f"GIT_{role}_NAME", NAME)
-        env.setdefault(f"GIT_{role}_EMAIL", EMAIL)
+        env[f"GIT_{role}_NAME"], env[f"GIT_{role}_EMAIL"] = identity(role)
     if authorities := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"):
         env.setdefault("GIT_SSL_CAINFO", authorities)
     if not os.access(env.get("HOME", ""), os.R_OK | os.X_OK):

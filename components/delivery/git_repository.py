@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopline.components.delivery.git import call_git, locate_repository, run_git, run_git_bytes
+from loopline.components.delivery.git import call_git, identity, locate_repository, run_git, run_git_bytes
 from loopline.components.delivery.git_failures import GitError, RejectedError, explain_push
 from loopline.components.errors import InputError
 
@@ -140,18 +140,13 @@ class Repository:
         Returns:
             The commit.
         """
-        author, committer = (
-            self._git("var", f"GIT_{role}_IDENT").rpartition(">")[0] for role in ("AUTHOR", "COMMITTER")
-        )
-        message = change.message.encode()
-        lines = [
-            b"commit refs/loopline/new\n",
-            f"author {author}> now\ncommitter {committer}> now\n".encode(),
-            b"data %d\n%s\nfrom %s\n" % (len(message), message, self.tip.encode()),
-        ]
+        message, parts = change.message.encode(), [b"commit refs/loopline/new\n"]
+        for role in ("AUTHOR", "COMMITTER"):
+            parts.append(("{} {} <{}> now\n".format(role.lower(), *identity(role))).encode())
+        parts.append(b"data %d\n%s\nfrom %s\n" % (len(message), message, self.tip.encode()))
         for path, content in change.files.items():
-            lines.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(content), content))
-        self._git_bytes(["fast-import", "--quiet", "--force", "--date-format=now"], b"".join(lines))
+            parts.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(content), content))
+        self._git_bytes(["fast-import", "--quiet", "--force", "--date-format=now"], b"".join(parts))
         return self._git("rev-parse", "refs/loopline/new").strip()
 
     def push(self, commit: str, branch: str = "", replaces: str | None = None) -> None:
