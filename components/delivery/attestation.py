@@ -77,6 +77,7 @@ def verify_tested_digest(store: Store, digest: str, keys: Keys) -> dict:
     """
     layers = _test_results(store.get_manifest(attestation_tag(digest)))
     if not layers:
+        require_manifest(store, digest)  # or else that is what is to be said
         raise InputError(f"Image {digest} in {store.name} is untested: run test_model_image on it.")
     statements = [statement for layer in layers if (statement := _statement(store, layer, keys))]
     if not statements:

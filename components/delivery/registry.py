@@ -214,7 +214,8 @@ class Registry:
 
     def _send(self, method: str, address: str, request: dict) -> requests.Response:
         try:
-            response = self._session.request(method, address, timeout=TIMEOUT_S, **request)
+            # verify again: CURL_CA_BUNDLE would win over the session's own.
+            response = self._session.request(method, address, timeout=TIMEOUT_S, verify=self._session.verify, **request)
         except requests.exceptions.SSLError as error:
             raise self._untrusted(error) from None
         except (requests.exceptions.RequestException, OSError) as error:
@@ -268,7 +269,7 @@ class Registry:
         # requests honors proxies and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
         session.auth = self._auth
-        retry = Retry(3, connect=1, backoff_factor=0.3, status_forcelist=_AGAIN, raise_on_status=False)
+        retry = Retry(3, connect=1, other=0, backoff_factor=0.3, status_forcelist=_AGAIN, raise_on_status=False)
         adapter = HTTPAdapter(max_retries=retry)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -299,7 +300,7 @@ def network_reason(error: Exception) -> str:
     text = str(error)
     for known in ("Connection refused", "Name or service not known", "timed out", "Connection reset", "TLS CA"):
         if known in text:
-            return "the file SSL_CERT_FILE names is missing" if known == "TLS CA" else known
+            return "the file that SSL_CERT_FILE names is missing" if known == "TLS CA" else known
     return type(error).__name__
 
 

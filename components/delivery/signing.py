@@ -89,6 +89,7 @@ def verify_digest(store: Store, digest: str, keys: Keys) -> None:
     signatures = store.get_manifest(signature_tag(digest))
     layers = layers_of(signatures, PAYLOAD)
     if not layers:
+        require_manifest(store, digest)  # or else that is what is to be said
         raise InputError(
             f"Image {digest} in {store.name} is not signed: use an image of build_model_image, or sign it with "
             "`cosign sign --key`."

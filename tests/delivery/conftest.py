@@ -6,6 +6,7 @@ import pytest
 from delivery_models import train_small
 from promoted_images import build_images
 
+from loopline.components.delivery import registry
 from loopline.components.delivery.model_server import serve
 
 
@@ -16,6 +17,13 @@ def no_keys_and_logins(monkeypatch, tmp_path):
         if name.startswith(("COSIGN_", "DOCKER_", "REGISTRY_", "REQUESTS_", "SSL_CERT_", "XDG_RUNTIME_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def quick_registry(request, monkeypatch):
+    """Do not wait for others who write to a registry at the same time, where a test has none."""
+    if "at_once" not in request.node.name:
+        monkeypatch.setattr(registry, "SETTLE_S", (0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,171 @@
+"""Test results attached to images as cosign verifies them, and what comes of wrong ones."""
+
+import base64
+import itertools
+import json
+import subprocess
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from delivery_registry import run_registry
+
+from loopline.components.delivery.attestation import attest_tested, attestation_tag, verify_tested
+from loopline.components.delivery.build import build_image
+from loopline.components.delivery.fetch import fetch_image
+from loopline.components.delivery.keys import load_keys, public_pem
+from loopline.components.delivery.oci import Document, blob_descriptor, encode
+from loopline.components.delivery.reference import ImageReference
+from loopline.components.delivery.store import open_store, read_blob
+from loopline.components.errors import InputError
+
+PASSED = {"result": "PASSED", "configuration": [], "passedTests": ["golden"], "warnedTests": [], "failedTests": []}
+
+
+#: So that each test has an image of its own in one repository.
+VERSIONS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
+        yield running
+
+
+@pytest.fixture(params=["layout", "registry"])
+def image(request, small_model):
+    """An untested image, in a layout and in a registry."""
+    if request.param == "layout":
+        return build_image(small_model, version=3)
+    running = request.getfixturevalue("registry")
+    return build_image(small_model, image=running.image("models/late"), version=next(VERSIONS))
+
+
+def attestations(image: str) -> Document:
+    reference = ImageReference.parse(image)
+    return open_store(reference).get_manifest(attestation_tag(reference.digest))
+
+
+def use_another_key(monkeypatch) -> None:
+    pem = serialization.Encoding.PEM
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    monkeypatch.setenv("COSIGN_PRIVATE_KEY", private.decode())
+
+
+def test_an_untested_image_is_refused(image, tmp_path):
+    for refuse in (lambda: verify_tested(image), lambda: fetch_image(image, tmp_path / "fetched", tested=True)):
+        with pytest.raises(InputError, match=r"is untested: run test_model_image on it"):
+            refuse()
+    assert not (tmp_path / "fetched").exists()
+    # One that was fetched untested is no tested one.
+    fetch_image(image, tmp_path / "fetched")
+    with pytest.raises(InputError, match="is untested"):
+        fetch_image(image, tmp_path / "fetched", tested=True)
+    attest_tested(image, PASSED)
+    assert fetch_image(image, tmp_path / "fetched", tested=True).name == "small-late"
+
+
+def test_openssl_verifies_what_cosign_would_read(image, tmp_path):
+    attest_tested(image, PASSED)
+    assert verify_tested(image) == PASSED
+    reference = ImageReference.parse(image)
+    store, digits = open_store(reference), reference.digest.removeprefix("sha256:")
+    manifest = store.get_manifest(f"sha256-{digits}.att").content
+    (layer,) = manifest["layers"]
+    assert layer["mediaType"] == "application/vnd.dsse.envelope.v1+json"
+    predicate_type = "https://in-toto.io/attestation/test-result/v0.1"
+    assert layer["annotations"] == {"dev.cosignproject.cosign/signature": "", "predicateType": predicate_type}
+    envelope = json.loads(read_blob(store, layer))
+    assert envelope["payloadType"] == "application/vnd.in-toto+json"
+    payload = base64.b64decode(envelope["payload"])
+    statement = json.loads(payload)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert [one["digest"] for one in statement["subject"]] == [{"sha256": digits}]
+    assert (statement["predicateType"], statement["predicate"]) == (predicate_type, PASSED)
+    # The specification of DSSE: "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body.
+    signed = f"DSSEv1 28 application/vnd.in-toto+json {len(payload)} ".encode() + payload
+    (tmp_path / "signed").write_bytes(signed)
+    (tmp_path / "signature").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    (tmp_path / "cosign.pub").write_bytes(public_pem(load_keys().public))
+    command = ["openssl", "dgst", "-sha256", "-verify", "cosign.pub", "-signature", "signature", "signed"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout.strip() == "Verified OK"
+    listed = {entry["artifactType"]: entry["digest"] for entry in store.referrers(reference.digest)}
+    assert listed["application/vnd.dev.cosign.artifact.att.v1+json"] == attestations(image).digest
+    assert len(listed) == 3  # signature, list of parts, test result
+
+
+def test_one_result_of_a_key_stands(image, monkeypatch):
+    attest_tested(image, PASSED)
+    before = attestations(image)
+    attest_tested(image, PASSED)
+    assert attestations(image).data == before.data
+    newer = {**PASSED, "passedTests": ["golden", "latency"]}
+    attest_tested(image, newer)
+    assert verify_tested(image) == newer and len(attestations(image).content["layers"]) == 1
+    use_another_key(monkeypatch)
+    with pytest.raises(InputError, match=r"test result of image .* is not signed with the key sha256:"):
+        verify_tested(image)
+    attest_tested(image, PASSED)
+    assert verify_tested(image) == PASSED and len(attestations(image).content["layers"]) == 2
+    monkeypatch.delenv("COSIGN_PRIVATE_KEY")
+    assert verify_tested(image) == newer
+
+
+def test_a_failed_test_is_no_passed_one(image):
+    attest_tested(image, {**PASSED, "result": "FAILED", "failedTests": ["golden"]})
+    with pytest.raises(InputError, match=r"did not pass its test \(FAILED\)"):
+        verify_tested(image)
+
+
+def test_the_result_of_another_image_is_refused(image, small_model):
+    reference = ImageReference.parse(image)
+    place = f"docker://{reference.location}/{reference.repository}"
+    place = place if reference.kind == "registry" else f"oci:{reference.location}"
+    other = build_image(small_model, image=place, version=999)
+    attest_tested(other, PASSED)
+    open_store(reference).push_manifest(attestations(other), attestation_tag(reference.digest))
+    with pytest.raises(InputError, match=f"is that of {ImageReference.parse(other).digest}: it was copied"):
+        verify_tested(image)
+
+
+@pytest.mark.parametrize("what", ["result", "signature", "no envelope"])
+def test_a_changed_result_is_refused(what, image):
+    attest_tested(image, {**PASSED, "result": "FAILED"})
+    reference = ImageReference.parse(image)
+    store, document = open_store(reference), attestations(image)
+    envelope = json.loads(read_blob(store, document.content["layers"][0]))
+    if what == "result":
+        statement = base64.b64decode(envelope["payload"]).replace(b"FAILED", b"PASSED")
+        envelope["payload"] = base64.b64encode(statement).decode()
+    elif what == "signature":
+        envelope["signatures"] = [{"sig": base64.b64encode(b"x" * 70).decode()}, {"sig": None}][:1]
+    else:
+        envelope = {"payload": 1}
+    data = encode(envelope)
+    content = json.loads(document.data)
+    content["layers"] = [
+        blob_descriptor(content["layers"][0]["mediaType"], data) | {"annotations": content["layers"][0]["annotations"]}
+    ]
+    changed = Document(document.media_type, encode(content), (data,))
+    store.push_manifest(changed, attestation_tag(reference.digest))
+    with pytest.raises(InputError, match="is not signed with the key"):
+        verify_tested(image)
+
+
+def test_other_attestations_stay(image):
+    """Such as provenance, attached by cosign or another tool."""
+    reference = ImageReference.parse(image)
+    store = open_store(reference)
+    attest_tested(image, PASSED)
+    other = b'{"payloadType": "application/vnd.in-toto+json", "payload": "e30=", "signatures": []}'
+    content = json.loads(attestations(image).data)
+    provenance = blob_descriptor("application/vnd.dsse.envelope.v1+json", other)
+    content["layers"].insert(0, provenance | {"annotations": {"predicateType": "https://slsa.dev/provenance/v1"}})
+    store.push_manifest(
+        Document(attestations(image).media_type, encode(content), (other,)), attestation_tag(reference.digest)
+    )
+    assert verify_tested(image) == PASSED
+    attest_tested(image, {**PASSED, "passedTests": []})
+    layers = attestations(image).content["layers"]
+    assert len(layers) == 2 and layers[0]["digest"] == provenance["digest"]
