@@ -219,7 +219,9 @@ def main(words: list[str] | None = None) -> int:
     Returns:
         0, or 1 when the run failed, or 2 when something given cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m loopline.deploy.start_delivery", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m loopline.deploy.start_delivery", description=__doc__.replace("``", "")
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("start", help="start a delivery")
     starting.add_argument(
