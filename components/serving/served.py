@@ -156,9 +156,16 @@ def model_version(folder: str | Path) -> str:
 
     Args:
         folder: The model directory.
+
+    Raises:
+        InputError: The release beside the model is that of another model.
     """
-    release = read_release(folder)
-    return str(release["version"]) if release and release.get("version") else read_manifest(folder).digest
+    release, digest = read_release(folder), read_manifest(folder).digest
+    if release is None:
+        return digest
+    if release.get("model_digest") != digest:
+        raise InputError(f"The release in {folder} is not that of the model beside it: fetch the model image again.")
+    return str(release.get("version") or digest)
 
 
 def _read_id(value) -> str:

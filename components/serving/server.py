@@ -208,6 +208,7 @@ def serve(options: Options) -> None:
         InputError: The directory is no model as it was sealed, or a port is taken.
     """
     verify_model(options.folder)
+    model_version(options.folder)  # says when the release beside it is another model's
     quiet_refusals()
     sys.setswitchinterval(_SWITCH_S)
 

@@ -21,14 +21,17 @@ from loopline.components.serving.rest import Listener
 PATH = "/v2/models/small-late/infer"
 
 
-def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, capsys):
     changed = shutil.copytree(model, tmp_path / "changed")
     (changed / "golden.parquet").write_bytes(b"")
+    other = shutil.copytree(model, tmp_path / "other")
+    (other / "release.json").write_text('{"name": "small-late", "version": 4, "model_digest": "sha256:0"}')
     with listening() as taken:
         port = str(taken.getsockname()[1])
         for words, said in (
             ([tmp_path / "none"], "There is no model in"),
             ([changed], "golden.parquet in model directory"),
+            ([other, "--http-port", "0", "--metrics-port", "0"], "not that of the model beside it"),
             ([model, "--http-port", port], "choose a free port with --http-port"),
             ([model, "--http-port", "70000"], "from 0 to 65535"),
             ([model, "--http-port", "0", "--metrics-port", port], "choose a free port with --metrics-port"),
