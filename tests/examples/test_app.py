@@ -1,6 +1,7 @@
 """The flights app over a real model server: predictions, refusals, failover, and a model replaced under load."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -260,6 +261,22 @@ def test_a_model_replaced_under_load_loses_no_request(app, site):
     assert "pressure" not in names
     assert (names["moon"]["value"], names["moon"]["text"]) == (None, "moon not known")
     assert (names["season"]["value"], names["season"]["text"]) == ("", "season not known")
+
+
+def test_reasons_are_named_by_the_model_that_answered(site):
+    """The model was described when it was another one, with the same features in another order."""
+
+    async def run():
+        one = service.Service("edge", site.url, "flights")
+        try:
+            expected, now = await one.predict(some_flight()), one._model
+            one._model = dataclasses.replace(now, version="2", inputs=now.inputs[::-1])
+            return expected, await one.predict(some_flight())
+        finally:
+            await one.close()
+
+    expected, found = asyncio.run(run())
+    assert found.contributions == expected.contributions
 
 
 def canned(**changes) -> dict:

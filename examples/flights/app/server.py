@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -30,6 +30,10 @@ _HEADERS = {
 }
 
 
+_router = APIRouter()
+_flights = Flights()
+
+
 def make_app(settings: Settings) -> FastAPI:
     """Make the web application.
 
@@ -39,7 +43,6 @@ def make_app(settings: Settings) -> FastAPI:
     Returns:
         The application for an ASGI server.
     """
-    flights = Flights()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI):
@@ -53,39 +56,45 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(InputError, lambda request, error: _say(422, str(error)))
     app.add_exception_handler(SiteError, lambda request, error: _say(503, str(error)))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-
-    @app.api_route("/", methods=["GET", "HEAD"])
-    async def page() -> FileResponse:
-        return FileResponse(_STATIC / "index.html")
-
-    @app.api_route("/healthz", methods=["GET", "HEAD"])
-    async def health() -> dict:
-        return {"status": "ok"}
-
-    @app.get("/api/choices")
-    async def choices() -> dict:
-        return flights.choices()
-
-    @app.get("/api/flights")
-    async def find(limit: str = "", carrier: str = "", origin: str = "", dest: str = "") -> list[dict]:
-        return flights.find(limit, carrier=carrier, origin=origin, dest=dest)
-
-    @app.get("/api/sites")
-    async def look(request: Request) -> dict:
-        return {"model": settings.model, "sites": await request.app.state.sites.look()}
-
-    @app.post("/api/predict")
-    async def predict(request: Request) -> dict:
-        wanted = await _read_body(request)
-        site, flight = wanted.get("site", NEAREST), flights.read(wanted.get("flight"))
-        if not isinstance(site, str):
-            raise InputError("The site is not text: give a site's name, or leave it out for the nearest.")
-        start = time.perf_counter()
-        answered, prediction, passed = await request.app.state.sites.predict(site, flight)
-        answer = _as_answer(prediction, flights)
-        return {**answer, "site": answered, "passed_over": passed, "ms": round((time.perf_counter() - start) * 1000, 1)}
-
+    app.include_router(_router)
     return app
+
+
+@_router.api_route("/", methods=["GET", "HEAD"])
+async def _page() -> FileResponse:
+    return FileResponse(_STATIC / "index.html")
+
+
+@_router.api_route("/healthz", methods=["GET", "HEAD"])
+async def _health() -> dict:
+    return {"status": "ok"}
+
+
+@_router.get("/api/choices")
+async def _choices() -> dict:
+    return _flights.choices()
+
+
+@_router.get("/api/flights")
+async def _find(limit: str = "", carrier: str = "", origin: str = "", dest: str = "") -> list[dict]:
+    return _flights.find(limit, carrier=carrier, origin=origin, dest=dest)
+
+
+@_router.get("/api/sites")
+async def _look(request: Request) -> dict:
+    return {"sites": await request.app.state.sites.look()}
+
+
+@_router.post("/api/predict")
+async def _predict(request: Request) -> dict:
+    wanted = await _read_body(request)
+    site, flight = wanted.get("site", NEAREST), _flights.read(wanted.get("flight"))
+    if not isinstance(site, str):
+        raise InputError("The site is not text: give a site's name, or leave it out for the nearest.")
+    start = time.perf_counter()
+    answered, prediction, passed = await request.app.state.sites.predict(site, flight)
+    ms = round((time.perf_counter() - start) * 1000, 1)
+    return {**_as_answer(prediction), "site": answered, "passed_over": passed, "ms": ms}
 
 
 async def _add_headers(request: Request, call_next):
@@ -111,7 +120,7 @@ async def _read_body(request: Request) -> dict:
     return wanted
 
 
-def _as_answer(prediction: Prediction, flights: Flights) -> dict:
+def _as_answer(prediction: Prediction) -> dict:
     answer = asdict(prediction)
     values, parts = answer.pop("values"), answer.pop("contributions")
     answer["contributions"] = [
@@ -119,7 +128,7 @@ def _as_answer(prediction: Prediction, flights: Flights) -> dict:
             "feature": name,
             "value": values[name],
             "contribution": part,
-            "text": describe(name, values[name], flights),
+            "text": describe(name, values[name], _flights),
         }
         for name, part in sorted(parts.items(), key=lambda item: -abs(item[1]))
     ]

@@ -137,20 +137,22 @@ function settle(failed) {
   showText("waiting", "");
 }
 
-const isSameModel = (one, other) =>
-  one.model_version === other.model_version && one.model_digest === other.model_digest;
+const isSame = (one, other) =>
+  ["model_version", "model_digest", "image_digest"].every((name) => one[name] === other[name]);
 
 function showChange(before, answer) {
-  const notes = answer.passed_over.map((reason) => `${reason} So ${answer.site} was asked.`);
+  const notes = [...answer.passed_over];
+  if (notes.length) notes.push(`So ${answer.site} was asked.`);
   if (before && before.chosen === answer.chosen && before.site !== answer.site && !notes.length) {
     notes.push(`${answer.site} answers now, ${before.site} did before.`);
-  } else if (before && before.site === answer.site && !isSameModel(before, answer)) {
-    notes.push(`${answer.site} went from ${version(before.model_version)} to ${version(answer.model_version)} while this `
-      + `page was open.`);
+  } else if (before && before.site === answer.site && !isSame(before, answer)) {
+    const [old, current] = [version(before.model_version), version(answer.model_version)];
+    notes.push(old === current ? `${answer.site} has another image of ${current} since.`
+      : `${answer.site} went from ${old} to ${current} while this page was open.`);
     if (before.key === answer.key) {
       notes.push(`The same flight: ${percent(before.probability)} before, ${percent(answer.probability)} now.`);
     }
-  } else if (before && before.key === answer.key && isSameModel(before, answer) && !notes.length) {
+  } else if (before && before.key === answer.key && isSame(before, answer) && !notes.length) {
     return; // Asked again for the same: what was said still holds.
   }
   showText("change", notes.join(" "));
@@ -182,7 +184,7 @@ function follow(sites) {
     return;
   }
   const now = sites.find((one) => one.site === answer.site);
-  if (now?.ready && !isSameModel(now, answer)) ask();
+  if (now?.ready && !isSame(now, answer)) ask();
   else showText("since", now && !now.ready ? `Since then: ${now.reason}` : "");
 }
 
@@ -206,7 +208,9 @@ function listen() {
     showClock(state.values);
   });
   byId("weekday").addEventListener("change", (event) => change("weekday", Number(event.target.value)));
-  for (const name of ["carrier", "dest"]) byId(name).addEventListener("change", (event) => change(name, event.target.value));
+  for (const name of ["carrier", "dest"]) {
+    byId(name).addEventListener("change", (event) => change(name, event.target.value));
+  }
   byId("origin").addEventListener("change", (event) => changeOrigin(event.target.value));
   byId("form").addEventListener("submit", (event) => event.preventDefault());
 }

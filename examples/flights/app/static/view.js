@@ -85,9 +85,10 @@ export function showAnswer(answer, asked) {
   byId("probability").textContent = percent(answer.probability);
   byId("filled").style.width = `${answer.probability * 100}%`;
   const usual = answer.baseline;
+  const average = usual === null ? "" : `The mark is at ${percent(usual)}, the average of the flights the model knows.`;
   byId("tick").hidden = usual === null;
   byId("tick").style.left = `${(usual ?? 0) * 100}%`;
-  showText("usual", usual === null ? "" : `The mark is at ${percent(usual)}, the average of the flights the model knows.`);
+  showText("usual", average);
   showText("outcome", `${asked.edited ? "The real flight" : "In fact it"} arrived ${outcome(asked.delay)}.`);
   showReasons(answer);
   showSource(answer);
