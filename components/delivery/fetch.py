@@ -219,12 +219,14 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Pa
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
     """Make a temporary folder beside a folder, and delete it and those that killed processes left there."""
+    held = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        while held is None:  # another process may take it for one that was left, before it is held
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            held = _hold(temporary)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}): name a folder that may be written.") from None
-    held = _hold(temporary)
     try:
         for other in folder.parent.glob(f".{folder.name}-*"):
             if other != temporary and (left := _hold(other)) is not None:
@@ -237,16 +239,17 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 
 def _hold(folder: Path) -> int | None:
-    """Lock a folder as long as this process lives; None when another one holds it."""
-    handle = None
+    """Lock a folder as long as this process lives; None when another one holds it, or has deleted it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        if handle is not None:
-            os.close(handle)
+    except FileNotFoundError:
         return None
-    return handle
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.exists():
+            return handle
+    os.close(handle)
+    return None
 
 
 def _put_in_place(temporary: Path, folder: Path, digest: str, keys: Keys) -> None:
