@@ -1,5 +1,6 @@
 """The layout of a configuration repository: one folder a site, with what it serves and where it answers."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Sequence
@@ -138,18 +139,19 @@ class ConfigRepository:
                 files[self.release_path(site)] = changed.encode()
         return files
 
-    def history(self, site: str) -> list[State]:
-        """Return what a site was to serve, newest first; what cannot be read in an old commit is left out.
+    def history(self, sites: Sequence[str]) -> dict[str, list[State]]:
+        """Return what sites were to serve; what cannot be read in an old commit is left out.
 
         The history of the branch has to be fetched.
+
+        Args:
+            sites: Their names.
+
+        Returns:
+            By site its states, newest first.
         """
-        states = []
-        for version in self.git.versions(self.release_path(site)):
-            try:
-                states.append(State(version, read_release_env((version.content or b"").decode())))
-            except ValueError:
-                continue
-        return states
+        versions = self.git.versions([self.release_path(site) for site in sites])
+        return {site: _readable(versions[self.release_path(site)]) for site in sites}
 
     def _read_texts(self, sites: Sequence[str], file: str) -> dict[str, str]:
         folders = [self._overlay.replace("{site}", site) for site in sites]
@@ -184,3 +186,11 @@ class ConfigRepository:
             raise InputError(f"{path} is not UTF-8 text: save it as such.") from None
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from None
+
+
+def _readable(versions: Sequence[Version]) -> list[State]:
+    states = []
+    for version in versions:
+        with contextlib.suppress(ValueError):
+            states.append(State(version, read_release_env((version.content or b"").decode())))
+    return states

@@ -186,24 +186,30 @@ class Repository:
         """Return whether a fetched commit lies directly on top of the branch's last one."""
         return f"\nparent {self.tip}\n" in self._git("cat-file", "commit", commit)
 
-    def versions(self, path: str, count: int = 0) -> list[Version]:
-        """Return the states of a file on the branch, of which the history has to be fetched.
+    def versions(self, paths: Sequence[str]) -> dict[str, list[Version]]:
+        """Return the states of files on the branch, of which the history has to be fetched.
 
         Args:
-            path: The file.
-            count: How many at most; 0 for all.
+            paths: The files.
 
         Returns:
-            Newest first. What a merge brought in counts as the merge's.
+            By path the states, newest first. What a merge brought in counts as the merge's.
         """
-        most = [f"--max-count={count}"] if count else []
-        listed = self._git("log", "--first-parent", "-m", "-z", "--format=%H%n%B", *most, self.tip, "--", path)
-        entries = [entry.partition("\n") for entry in listed.split("\0") if entry]
-        contents = self._read_objects([f"{commit}:{path}" for commit, _, _ in entries])
-        return [
-            Version(commit, message.strip(), _read_trailers(message), content)
-            for (commit, _, message), content in zip(entries, contents, strict=True)
-        ]
+        if not paths:
+            return {}
+        form = "--format=%x01%H%n%B"
+        listed = self._git("log", "--first-parent", "-m", "-z", "--name-only", form, self.tip, "--", *paths)
+        found, commit, message = [], "", ""
+        for part in listed.split("\0"):
+            if header := re.match("\x01([0-9a-f]{40,64})\n", part):
+                commit, message = header[1], part[header.end() :].strip()
+            elif path := part.lstrip("\n"):
+                found.append((path, commit, message))
+        contents = self._read_objects([f"{commit}:{path}" for path, commit, _ in found])
+        versions: dict[str, list[Version]] = {path: [] for path in paths}
+        for (path, commit, message), content in zip(found, contents, strict=True):
+            versions[path].append(Version(commit, message, _read_trailers(message), content))
+        return versions
 
     def _read_objects(self, names: Sequence[str]) -> list[bytes | None]:
         output, contents, position = self._git_bytes(["cat-file", "--batch"], "\n".join(names).encode()), [], 0

@@ -99,8 +99,6 @@ def _find_promotion(config: ConfigRepository, sites: list[str], admitted: Admitt
         return ""
     config.git.fetch(history=True)
     wanted = {IMAGE: admitted.release.image, PIPELINE_RUN: " ".join(pipeline_run.split())}
-    for site in sites:
-        for version in config.git.versions(config.release_path(site), count=1):
-            if wanted.items() <= version.trailers.items():
-                return version.commit
-    return ""
+    versions = config.git.versions([config.release_path(site) for site in sites]).values()
+    last = (states[0] for states in versions if states)
+    return next((version.commit for version in last if wanted.items() <= version.trailers.items()), "")

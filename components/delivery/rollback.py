@@ -55,7 +55,7 @@ def rollback(
 
         def decide() -> Change | None:
             nonlocal target
-            histories = {name: config.history(name) for name in names}
+            histories = config.history(names)
             if run and all(_did(states, run) for states in histories.values()):
                 target = histories[names[0]][0].release
                 return None

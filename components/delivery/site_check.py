@@ -128,7 +128,7 @@ def _wait_for_merge(config: ConfigRepository, sites: list[str], image: str, comm
 def _explain_other(config: ConfigRepository, site: str, release: Release, image: str) -> str:
     """Say that a site names something else; when it was put back, why: this may be the step's second trial."""
     config.git.fetch(history=True)
-    states = config.history(site)
+    states = config.history([site])[site]
     if states and states[0].version.trailers.get(ROLLED_BACK) == image:
         reason = states[0].version.message.split("\n\n")[1]
         return f"Site {site} was put back to {release} in {states[0].version.commit[:12]}: {reason}"
@@ -202,9 +202,9 @@ def _put_back(config: ConfigRepository, sites: list[str], image: str, commit: st
 
     def decide() -> Change | None:
         now = config.read_releases(sites)
-        replaced = {site: _find_replaced(config, site, image, commit) for site in sites if now[site].image == image}
+        replaced = _find_replaced(config, [site for site in sites if now[site].image == image], image, commit)
         targets.clear()
-        targets.update({site: release for site, release in replaced.items() if release is not None})
+        targets.update(replaced)
         if not targets:
             return None
         return Change(config.write_releases(targets), rollback_message(now, targets, problem))
@@ -215,11 +215,16 @@ def _put_back(config: ConfigRepository, sites: list[str], image: str, commit: st
     return f"{problem} Put back in {reverted[:12]}: {', '.join(f'{site} to {was}' for site, was in targets.items())}."
 
 
-def _find_replaced(config: ConfigRepository, site: str, image: str, commit: str) -> Release | None:
-    """Return what a commit replaced at a site, which names the commit's image; None when it did not change the site."""
-    path = config.release_path(site)
+def _find_replaced(config: ConfigRepository, sites: list[str], image: str, commit: str) -> dict[str, Release]:
+    """Return what a commit replaced at sites that name its image still; sites that it did not change are left out."""
     if not config.git.contains(commit):  # merged as another commit
-        others = (state.release for state in config.history(site) if state.release.image != image)
-        return next(others, Release())
-    new, old = config.git.read([path], commit) + config.git.read([path], f"{commit}^")
-    return None if new == old else read_release_env((old or b"").decode("utf-8", "replace"))
+        histories = config.history(sites)
+        others = {site: [state.release for state in histories[site] if state.release.image != image] for site in sites}
+        return {site: next(iter(releases), Release()) for site, releases in others.items()}
+    paths = [config.release_path(site) for site in sites]
+    new, old = config.git.read(paths, commit), config.git.read(paths, f"{commit}^")
+    return {
+        site: read_release_env((before or b"").decode("utf-8", "replace"))
+        for site, after, before in zip(sites, new, old, strict=True)
+        if after != before
+    }

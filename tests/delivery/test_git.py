@@ -68,8 +68,26 @@ def test_copy_holds_the_last_commit_alone_until_the_history_is_asked_for(bare):
         assert not repository.contains(commits[0])
         repository.fetch(history=True)
         assert repository.contains(commits[0])
-        versions = repository.versions("a")
-    assert [(version.commit, version.content) for version in versions] == [(commits[2], b"2"), (commits[1], b"1")]
+        versions = repository.versions(["a", "sites/edge/site.env", "none"])
+    assert [version.commit for version in versions["sites/edge/site.env"]] == commits[:1] and versions["none"] == []
+    assert [(version.commit, version.content) for version in versions["a"]] == [(commits[2], b"2"), (commits[1], b"1")]
+
+
+def test_history_is_that_of_the_branch(bare):
+    """What a merge brought in is one step of it, with the merge's message; any text is a message."""
+    edit(bare, {"a": "1"}, "One\x01\n\nText: no trailer,\nbut text.")
+    git(bare, "branch", "other")
+    second, third = edit(bare, {"a": "2"}, "Two", "other"), edit(bare, {"a": "3"}, "Three", "other")
+    merge = git(
+        bare, "commit-tree", f"{third}^{{tree}}", "-p", "main", "-p", third, "-m", "Merge\n\nModel: x\nImage: y"
+    )
+    git(bare, "update-ref", "refs/heads/main", merge)
+    with open_repository(str(bare), "main") as repository:
+        repository.fetch(history=True)
+        (last, first) = repository.versions(["a"])["a"]
+        assert repository.contains(second)
+    assert (last.commit, last.content, last.trailers) == (merge, b"3", {"Model": "x", "Image": "y"})
+    assert (first.content, first.message.splitlines()[0], first.trailers) == (b"1", "One\x01", {})
 
 
 def test_other_commits_in_between_are_kept(bare, hurried):
