@@ -100,6 +100,17 @@ def remove_signature(image: str) -> None:
     file.write_text(json.dumps(index | {"manifests": kept}))
 
 
+@contextlib.contextmanager
+def hidden(image: str) -> Iterator[None]:
+    """Take an OCI layout away for the length of a ``with`` block, as a registry that cannot be reached."""
+    layout, away = _layout(image), _layout(image).with_suffix(".away")
+    layout.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(layout)
+
+
 def _layout(image: str) -> Path:
     return Path(image.removeprefix("oci:").partition("@")[0])
 
