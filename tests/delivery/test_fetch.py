@@ -273,11 +273,8 @@ def test_many_may_fetch_at_once(small_model, tmp_path):
 
 def test_a_killed_fetch_leaves_nothing_that_the_next_one_does_not_clear(small_model, tmp_path):
     """The process is killed while the registry, behind a proxy, holds back the end of the model."""
-    asked, killed, program = (
-        threading.Event(),
-        threading.Event(),
-        "import sys; from loopline.components.delivery.fetch import fetch_image; ",
-    )
+    asked, killed = threading.Event(), threading.Event()
+    program = "import sys; from loopline.components.delivery.fetch import fetch_image; fetch_image(*sys.argv[1:])"
 
     def answer(request: Handler) -> bool:
         if request.command != "GET" or model not in request.path:
