@@ -2,15 +2,24 @@
 
 import base64
 import contextlib
+import datetime
 import http.server
 import itertools
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
 from loopline.components.delivery.git import run_git
+
+_DAY = datetime.timedelta(days=1)
 
 RELEASE = "# what the site serves\nMODEL_NAME=\nMODEL_VERSION=\nMODEL_IMAGE=\nCANARY=no\n"
 SITES = ("edge", "cloud", "datacenter")
@@ -83,6 +92,25 @@ def history(bare: Path, branch: str = "main") -> list[str]:
     for (before, *_), (_, *parents) in itertools.pairwise(commits):
         assert parents == [before]
     return [commit for commit, *_ in commits]
+
+
+def make_certificate(file: Path) -> Path:
+    """Write a certificate for localhost that is its own authority, with its key, as PEM."""
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]),
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - _DAY, now + _DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(certificate.public_bytes(pem) + private)
+    return file
 
 
 class GitHandler(http.server.BaseHTTPRequestHandler):
@@ -160,6 +188,9 @@ class GitServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def handle_error(self, request, client_address) -> None:
+        """Say nothing of clients that do not trust the certificate."""
+
     def __init__(self, root: Path, user: str, password: str):
         super().__init__(("127.0.0.1", 0), GitHandler)
         self.root, self.user, self.password = root, user, password
@@ -175,9 +206,16 @@ class GitServer(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serve_git(root: Path, user: str = "bot", password: str = "s3cr3t-t0ken") -> Iterator[GitServer]:
-    """Serve the repositories in a folder over HTTP with basic authentication."""
+def serve_git(
+    root: Path, user: str = "bot", password: str = "s3cr3t-t0ken", certificate: Path | None = None
+) -> Iterator[GitServer]:
+    """Serve the repositories in a folder over HTTP with basic authentication, encrypted when given a certificate."""
     with GitServer(root, user, password) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            server.url = f"https://localhost:{server.server_port}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield server

@@ -197,7 +197,6 @@ def _put_back(config: ConfigRepository, sites: list[str], image: str, commit: st
     """Take a promotion back where sites still name the image, and say what came of it all."""
     if not commit:
         return f"{problem} Nothing was put back, since no commit was named."
-    config.git.fetch(history=True)
     targets: dict[str, Release] = {}
 
     def decide() -> Change | None:
@@ -209,7 +208,11 @@ def _put_back(config: ConfigRepository, sites: list[str], image: str, commit: st
             return None
         return Change(config.write_releases(targets), rollback_message(now, targets, problem))
 
-    reverted = commit_change(config.git, decide)
+    try:
+        config.git.fetch(history=True)
+        reverted = commit_change(config.git, decide)
+    except InputError as error:
+        return f"{problem} It could not be put back: {error}"
     if not reverted:
         return f"{problem} There was nothing to put back."
     return f"{problem} Put back in {reverted[:12]}: {', '.join(f'{site} to {was}' for site, was in targets.items())}."

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from config_repositories import edit, git, history, make_repository, message, serve_git, show, tip
+from config_repositories import edit, git, history, make_certificate, make_repository, message, serve_git, show, tip
 
 from loopline.components.delivery import git_repository
 from loopline.components.delivery.git import credentials, default_repository, locate_repository, run_git
@@ -232,10 +233,7 @@ def test_credentials_are_in_no_file_argument_or_log(served, tmp_path, caplog, mo
 
         def communicate(self, *arguments, **keywords):
             for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    seen.append(process.read_bytes().decode("utf-8", "replace"))
-                except OSError:
-                    continue
+                seen.append(read_quietly(process).decode("utf-8", "replace"))
             return super().communicate(*arguments, **keywords)
 
     monkeypatch.setattr(subprocess, "Popen", Watched)
@@ -309,9 +307,38 @@ def test_push_whose_answer_was_lost_is_made_once(served, tmp_path, hurried, monk
     assert len(history(bare)) == 3
 
 
-def test_unknown_certificate_authority_is_named():
-    text = "fatal: unable to access 'https://x/': server certificate verification failed. CAfile: none CRLfile: none"
-    assert "set SSL_CERT_FILE" in str(explain_git(text, "https://x/"))
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_certificate_authority_comes_from_the_environment(tmp_path, monkeypatch, variable):
+    bare, certificate = make_repository(tmp_path), make_certificate(tmp_path / "localhost.pem")
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_USERNAME", "bot")
+    monkeypatch.setenv("GIT_PASSWORD", PASSWORD)
+    with serve_git(tmp_path, certificate=certificate) as server:
+        with pytest.raises(GitError, match="set SSL_CERT_FILE to a file with its certificate authority"):
+            open_repository(f"{server.url}/config.git", "main").__enter__()
+        monkeypatch.setenv(variable, str(certificate))
+        with open_repository(f"{server.url}/config.git", "main") as repository:
+            commit = commit_change(repository, change)
+    assert tip(bare) == commit
+
+
+def test_server_that_never_answers_is_given_up_with_all_of_git(hurried, monkeypatch):
+    monkeypatch.setattr("loopline.components.delivery.git.TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(GitError, match=r"git fetch did not end within 0.3 s: try again"):
+            open_repository(address, "main").__enter__()
+        left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if address.encode() in read_quietly(path)]
+    assert left == []
+
+
+def read_quietly(path: Path) -> bytes:
+    """Return the content of a file that may be gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,16 @@ def test_site_without_an_address_is_named_and_put_back(bare, images):
         check(str(bare), "edge", images.tested[1], commit, deadline_s=30)
 
 
+def test_repository_that_refuses_to_put_back_does_not_hide_the_reason(bare, images):
+    commit = promote(str(bare), "edge", images.tested[1])
+    (bare / "hooks").mkdir(exist_ok=True)
+    (bare / "hooks" / "update").write_text("#!/bin/sh\necho frozen\nexit 1\n")
+    (bare / "hooks" / "update").chmod(0o755)
+    with pytest.raises(InputError, match=r"still answers with image .*could not be put back: .*frozen") as error:
+        check(str(bare), "edge", images.tested[1], commit, deadline_s=0.3)
+    assert "\n" not in str(error.value)
+
+
 @pytest.fixture
 def proposed(bare, images):
     """A promotion to edge on a branch of its own, as a pull request has it; returns its commit."""
