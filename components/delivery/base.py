@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopline.components.delivery.oci import (
-    DOCKER_MANIFEST,
-    MANIFEST,
-    Document,
-    parse,
-    platform_name,
-)
+from loopline.components.delivery.oci import DOCKER_MANIFEST, MANIFEST, Document, descriptors, parse, platform_name
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.store import Store, open_store, read_blob, require_manifest
 from loopline.components.errors import InputError
@@ -99,7 +93,7 @@ def _platforms(store: Store, document: Document) -> list[PlatformImage]:
     if not document.is_index:
         return [_platform(store, document, {})]
     images = []
-    for entry in document.content.get("manifests") or ():
+    for entry in descriptors(document.content, "manifests"):
         platform = entry.get("platform") or {}
         # Build tools list attestations as images of an unknown platform.
         if platform.get("os") != "unknown" and entry.get("mediaType") in (MANIFEST, DOCKER_MANIFEST):
@@ -111,8 +105,8 @@ def _platforms(store: Store, document: Document) -> list[PlatformImage]:
 
 def _platform(store: Store, document: Document, platform: dict) -> PlatformImage:
     content = document.content
-    descriptor, layers = content.get("config") or {}, content.get("layers") or []
-    config = parse(read_blob(store, descriptor), f"configuration of base image {document.digest}")
+    layers = descriptors(content, "layers")
+    config = parse(read_blob(store, content.get("config")), f"configuration of base image {document.digest}")
     for layer in layers:
         if layer.get("mediaType") not in LAYERS:
             raise InputError(

@@ -81,7 +81,7 @@ def build_image(model: str | Path, image: str = "", base: str = "", version: int
     manifest = verify_model(model)
     target = _target(image, manifest.name)
     keys = load_keys()
-    keys.signer  # noqa: B018 - nothing is stored that cannot be signed
+    keys.require_private()  # nothing is stored that cannot be signed
     built = _assemble(Path(model), manifest, open_base(base), version, mlflow_run)
     store = open_store(target)
     _store(store, target, built)

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from loopline.components.delivery.annotations import MODEL_DIGEST, MODEL_NAME, MODEL_VERSION
@@ -17,11 +17,11 @@ from loopline.components.delivery.attestation import verify_tested_digest
 from loopline.components.delivery.base import LAYERS
 from loopline.components.delivery.build import MODELS
 from loopline.components.delivery.keys import Keys, load_keys
-from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, parse
+from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, descriptors, parse
 from loopline.components.delivery.signing import verify_digest
 from loopline.components.delivery.store import Store, by_digest, open_store, read_blob, require_manifest, resolve
 from loopline.components.errors import InputError
-from loopline.components.model.directory import read_release, verify_model
+from loopline.components.model.directory import read_manifest, read_release, verify_model
 
 __all__ = ["FetchedImage", "fetch_image", "read_annotations", "resolve"]
 
@@ -95,11 +95,12 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
     record = _Record(reference.digest, keys.fingerprint, tested, index.content.get("annotations") or {})
     with _beside(folder) as temporary:
         _pull(store, index, temporary / MODELS)
-        _describe(temporary, reference.uri, record)
+        verify_model(temporary / MODELS)
+        fetched = _describe(temporary, reference.uri, record)
         (temporary / RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
         _put_in_place(temporary, folder, reference.digest, keys)
     logger.info("fetched and verified %s", reference.uri)
-    return _describe(folder, reference.uri, record)
+    return replace(fetched, folder=folder / MODELS)
 
 
 def read_annotations(image: str) -> dict[str, str]:
@@ -127,9 +128,9 @@ def _reuse(folder: Path, digest: str, keys: Keys, tested: bool) -> _Record | Non
 
 
 def _describe(folder: Path, reference: str, record: _Record) -> FetchedImage:
-    """Check that model, release and annotations say the same, and say it."""
+    """Check that a verified model, its release and the image's annotations say the same, and say it."""
     model, annotations = folder / MODELS, record.annotations
-    manifest, release = verify_model(model), read_release(model)
+    manifest, release = read_manifest(model), read_release(model)
     if not release:
         raise InputError(
             f"Image {record.digest} has no release.json beside its model: build it with build_model_image."
@@ -153,12 +154,12 @@ def _version(annotations: dict) -> int | None:
 
 def _pull(store: Store, index: Document, models: Path) -> None:
     """Read and check all of an image, and unpack the model: it is the same on every platform."""
-    entries = index.content.get("manifests") or [] if index.is_index else []
+    entries = descriptors(index.content, "manifests") if index.is_index else []
     documents = [require_manifest(store, entry["digest"]) for entry in entries] or [index]
     unpacked, read = set(), set()
     for document in documents:
-        config = parse(read_blob(store, document.content.get("config") or {}), f"configuration in {store.name}")
-        layers = document.content.get("layers") or []
+        config = parse(read_blob(store, document.content.get("config")), f"configuration in {store.name}")
+        layers = descriptors(document.content, "layers")
         if len((config.get("rootfs") or {}).get("diff_ids") or []) != len(layers):
             raise InputError(
                 f"Manifest {document.digest} in {store.name} and its configuration disagree: build it again."
@@ -202,7 +203,8 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
 
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Path, parts: list[str]) -> None:
     """Write one file or folder: nothing but those, and never outside of the model directory."""
-    if not (member.isreg() or member.isdir()) or ".." in parts or any(part.startswith(".wh.") for part in parts):
+    whiteout = any(part.startswith(".wh.") for part in parts)
+    if not (member.isdir() or (member.isreg() and len(parts) > 1)) or ".." in parts or whiteout:
         raise InputError(
             f"The image holds {member.name!r}, which is neither a file nor a folder of a model: do not use it, build "
             "it again."

@@ -40,9 +40,8 @@ class Keys:
     private: ec.EllipticCurvePrivateKey | None = field(repr=False)
     public: ec.EllipticCurvePublicKey | None
 
-    @property
-    def signer(self) -> ec.EllipticCurvePrivateKey:
-        """The private key.
+    def require_private(self) -> ec.EllipticCurvePrivateKey:
+        """Return the private key.
 
         Raises:
             InputError: There is none.
@@ -63,7 +62,7 @@ class Keys:
         Raises:
             InputError: There is no private key.
         """
-        return self.signer.sign(data, _ALGORITHM)
+        return self.require_private().sign(data, _ALGORITHM)
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Return whether the public key's owner signed some bytes."""

@@ -17,6 +17,8 @@ from loopline.components.delivery.oci import (
     Blob,
     CheckedStream,
     Document,
+    check_descriptor,
+    descriptors,
     digits,
     encode,
     parse,
@@ -60,7 +62,7 @@ class Layout:
     @contextlib.contextmanager
     def open_blob(self, descriptor: dict) -> Iterator[CheckedStream]:
         """Open a blob for reading; what is read is checked against the descriptor."""
-        digest = descriptor["digest"]
+        digest = check_descriptor(descriptor)["digest"]
         try:
             stream = self._file(digest).open("rb", buffering=0)
         except OSError as error:
@@ -131,10 +133,7 @@ class Layout:
             return []
         except OSError as error:
             raise InputError(f"{self.name} cannot be read ({error.strerror}): check the path.") from None
-        entries = parse(data, f"index of {self.name}").get("manifests")
-        if not isinstance(entries, list) or not all(isinstance(e, dict) and "digest" in e for e in entries):
-            raise InputError(f"{self.name} has an {_INDEX} that is not one: build the image again in a new folder.")
-        return entries
+        return descriptors(parse(data, f"index of {self.name}"), "manifests")
 
     def _file(self, digest: str) -> Path:
         return self._folder / "blobs" / "sha256" / digits(digest)

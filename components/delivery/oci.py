@@ -209,6 +209,38 @@ def digits(digest: object) -> str:
     return digest.removeprefix("sha256:")
 
 
+def check_descriptor(descriptor: object) -> dict:
+    """Return a descriptor that somebody else may have written, once it is one.
+
+    Args:
+        descriptor: It should have ``digest`` and ``size``.
+
+    Raises:
+        InputError: It has not.
+    """
+    size = descriptor.get("size") if isinstance(descriptor, dict) else None
+    if not (isinstance(size, int) and size >= 0):
+        raise InputError(f"{descriptor!r} is not a descriptor of a manifest or blob: the image is damaged.")
+    digits(descriptor.get("digest"))
+    return descriptor
+
+
+def descriptors(content: dict, key: str) -> list[dict]:
+    """Return the descriptors that a manifest or index lists.
+
+    Args:
+        content: Its properties.
+        key: ``layers`` or ``manifests``.
+
+    Raises:
+        InputError: They are none.
+    """
+    listed = content.get(key) or []
+    if not isinstance(listed, list):
+        raise InputError(f"{listed!r} is not a list of {key}: the image is damaged, build it again.")
+    return [check_descriptor(descriptor) for descriptor in listed]
+
+
 def platform_name(platform: dict) -> str:
     """Return a platform as people write it, such as ``linux/arm64/v8``."""
     return "/".join(str(platform[part]) for part in ("os", "architecture", "variant") if platform.get(part))

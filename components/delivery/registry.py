@@ -29,7 +29,10 @@ from loopline.components.delivery.oci import (
     Blob,
     CheckedStream,
     Document,
+    check_descriptor,
+    descriptors,
     digits,
+    parse,
 )
 from loopline.components.delivery.registry_auth import RegistryAuth
 from loopline.components.delivery.store import Change
@@ -43,6 +46,8 @@ ATTEMPTS = 3
 SETTLE_S = (0.05, 0.15)
 _ACCEPT = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _AGAIN = (429, 500, 502, 503, 504)
+#: What is answered where there is nothing, and by registries that do not know what referrers are.
+_MISSING, _UNKNOWN = (404,), (400, 404, 405, 406, 501)
 _WRITES = ("POST", "PUT")
 
 
@@ -64,7 +69,7 @@ class Registry:
 
     def has_blob(self, digest: str) -> bool:
         """Return whether a blob is there."""
-        return self._call("HEAD", f"blobs/sha256:{digits(digest)}", missing=True) is not None
+        return self._call("HEAD", f"blobs/sha256:{digits(digest)}", missing=_MISSING) is not None
 
     def push_blob(self, blob: Blob, mount_from: str = "") -> None:
         """Store a blob; nothing is sent when it is there."""
@@ -74,8 +79,8 @@ class Registry:
     @contextlib.contextmanager
     def open_blob(self, descriptor: dict) -> Iterator[CheckedStream]:
         """Open a blob for reading; what is read is checked against the descriptor."""
-        digest = f"sha256:{digits(descriptor['digest'])}"
-        response = self._call("GET", f"blobs/{digest}", missing=True, stream=True)
+        digest = check_descriptor(descriptor)["digest"]
+        response = self._call("GET", f"blobs/{digest}", missing=_MISSING, stream=True)
         if response is None:
             raise InputError(f"{self.name} lacks {digest}: build the image again.")
         with io.BufferedReader(WebStream(response.raw, f"{self.name}@{digest}"), 2**18) as stream:
@@ -83,11 +88,11 @@ class Registry:
 
     def get_manifest(self, name: str) -> Document | None:
         """Return the manifest or index of a digest or tag, checked; None when there is none."""
-        response = self._call("GET", f"manifests/{name}", missing=True, stream=True, headers={"Accept": _ACCEPT})
+        response = self._call("GET", f"manifests/{name}", missing=_MISSING, stream=True, headers={"Accept": _ACCEPT})
         if response is None:
             return None
-        with response:
-            data = response.raw.read(MAX_DOCUMENT + 1, decode_content=True)
+        with io.BufferedReader(WebStream(response.raw, f"manifest {name} in {self.name}")) as stream:
+            data = stream.read(MAX_DOCUMENT + 1)
         if len(data) > MAX_DOCUMENT:
             raise InputError(f"Manifest {name} in {self.name} is larger than {MAX_DOCUMENT:,} bytes: it is no image.")
         document = Document(media_type(data, name), data)
@@ -114,10 +119,10 @@ class Registry:
         name = f"referrers/sha256:{digits(digest)}" if self._lists_referrers else f"manifests/{_referrers_tag(digest)}"
         found, address = [], self._address(name)
         while address:
-            response = self._call("GET", address, missing=True, headers={"Accept": INDEX})
+            response = self._call("GET", address, missing=_MISSING, headers={"Accept": INDEX})
             if response is None:
                 break
-            found += response.json().get("manifests") or []
+            found += descriptors(parse(response.content, f"list of referrers in {self.name}"), "manifests")
             following = response.links.get("next", {}).get("url")
             address = urljoin(address, following) if following else ""
         return found
@@ -125,7 +130,7 @@ class Registry:
     @cached_property
     def _lists_referrers(self) -> bool:
         """Whether the registry lists referrers itself: it answers for any digest then."""
-        return self._call("GET", f"referrers/sha256:{'0' * 64}", missing=True) is not None
+        return self._call("GET", f"referrers/sha256:{'0' * 64}", missing=_UNKNOWN) is not None
 
     def _list(self, documents: Iterable[Document]) -> None:
         """List referrers under the tag of their subject, where the registry does not."""
@@ -190,13 +195,13 @@ class Registry:
             "again."
         )
 
-    def _call(self, method: str, name: str, missing: bool = False, **request) -> requests.Response | None:
+    def _call(self, method: str, name: str, missing: tuple[int, ...] = (), **request) -> requests.Response | None:
         """Make a request of the repository, with a login when it is asked for.
 
         Args:
             method: The HTTP method.
             name: The path under the repository, or a whole address.
-            missing: Return None where there is nothing, instead of raising.
+            missing: For which answers to return None, instead of raising.
             request: More for ``requests``.
         """
         address = name if name.startswith("http") else self._address(name)
@@ -208,7 +213,7 @@ class Registry:
         if response.ok:
             return response
         with response:
-            if missing and response.status_code in (404, 405):
+            if response.status_code in missing:
                 return None
             raise self._refusal(method, response)
 
@@ -269,7 +274,15 @@ class Registry:
         # requests honors proxies and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
         session.auth = self._auth
-        retry = Retry(3, connect=1, other=0, backoff_factor=0.3, status_forcelist=_AGAIN, raise_on_status=False)
+        retry = Retry(
+            3,
+            connect=1,
+            other=0,
+            allowed_methods=("GET", "HEAD"),
+            status_forcelist=_AGAIN,
+            backoff_factor=0.3,
+            raise_on_status=False,
+        )
         adapter = HTTPAdapter(max_retries=retry)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -321,8 +334,8 @@ def _listing(documents: list[Document]) -> Change:
     """Return the change that puts referrers into the index of their subject."""
 
     def change(current: Document | None) -> Document | None:
-        listed = list(current.content.get("manifests") or []) if current else []
-        known = {entry.get("digest") for entry in listed}
+        listed = descriptors(current.content, "manifests") if current else []
+        known = {entry["digest"] for entry in listed}
         missing = [referrer_descriptor(document) for document in documents if document.digest not in known]
         return Document.build(INDEX, manifests=listed + missing) if missing else None
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from loopline.components.delivery.keys import Keys, load_keys
-from loopline.components.delivery.oci import CONFIG, MANIFEST, Document, blob_descriptor, digits, encode
+from loopline.components.delivery.oci import CONFIG, MANIFEST, Document, blob_descriptor, descriptors, digits, encode
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.store import Change, Store, by_digest, open_store, read_blob, require_manifest
 from loopline.components.errors import InputError
@@ -38,8 +38,9 @@ def sign(image: str) -> None:
     reference, keys = by_digest(image), load_keys()
     store = open_store(reference)
     index = require_manifest(store, reference.digest)
-    platforms = [entry["digest"] for entry in index.content.get("manifests", ())] if index.is_index else []
-    sign_manifests(store, reference, [index, *(require_manifest(store, digest) for digest in platforms)], keys)
+    platforms = descriptors(index.content, "manifests") if index.is_index else []
+    parts = [require_manifest(store, platform["digest"]) for platform in platforms]
+    sign_manifests(store, reference, [index, *parts], keys)
 
 
 def sign_manifests(store: Store, reference: ImageReference, documents: Sequence[Document], keys: Keys) -> None:
@@ -54,7 +55,7 @@ def sign_manifests(store: Store, reference: ImageReference, documents: Sequence[
     Raises:
         InputError: There is no private key, or a signature cannot be stored.
     """
-    keys.signer  # noqa: B018 - without it nothing is read
+    keys.require_private()
     changes = {}
     for document in documents:
         subject = document if document is documents[0] else None
@@ -119,8 +120,8 @@ def layers_of(document: Document | None, media_type: str) -> list[dict]:
         document: The manifest; None when there is none.
         media_type: The layers' media type.
     """
-    layers = document.content.get("layers") or [] if document else []
-    return [layer for layer in layers if isinstance(layer, dict) and layer.get("mediaType") == media_type]
+    layers = descriptors(document.content, "layers") if document else []
+    return [layer for layer in layers if layer.get("mediaType") == media_type]
 
 
 def attached(kind: str, subject: Document | None, layers: list[dict], *blobs: bytes) -> Document:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from loopline.components.delivery.oci import MAX_DOCUMENT, Blob, CheckedStream, Document
+from loopline.components.delivery.oci import MAX_DOCUMENT, Blob, CheckedStream, Document, check_descriptor
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.errors import InputError
 
@@ -159,8 +159,7 @@ def read_blob(store: Store, descriptor: dict) -> bytes:
     Raises:
         InputError: It is not there, not what the descriptor says, or larger than such a blob is.
     """
-    size = descriptor.get("size")
-    if not (isinstance(size, int) and 0 <= size <= MAX_DOCUMENT and isinstance(descriptor.get("digest"), str)):
-        raise InputError(f"A descriptor in {store.name} cannot be used ({descriptor}): build the image again.")
+    if check_descriptor(descriptor)["size"] > MAX_DOCUMENT:
+        raise InputError(f"{descriptor['digest']} in {store.name} is too large for what it is: build the image again.")
     with store.open_blob(descriptor) as stream:
         return b"".join(stream.chunks())

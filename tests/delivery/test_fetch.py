@@ -128,6 +128,7 @@ def pipe(info: tarfile.TarInfo) -> None:
         ("/models/../outside", b"text"),
         ("models/link", link),
         ("models", link),
+        ("models", b"text"),
         ("models/hard", hard_link),
         ("models/null", device),
         ("models/pipe", pipe),
