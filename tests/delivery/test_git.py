@@ -246,6 +246,13 @@ def test_credentials_are_in_no_file_argument_or_log(served, tmp_path, caplog, mo
     assert PASSWORD not in caplog.text
 
 
+def test_helper_of_the_user_does_not_store_the_password(served, tmp_path, monkeypatch):
+    (tmp_path / ".gitconfig").write_text("[credential]\nhelper=store\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with open_repository(f"{served.url}/config.git", "main"):
+        assert not (tmp_path / ".git-credentials").exists()
+
+
 def test_wrong_password_is_one_sentence_without_it(served, monkeypatch):
     monkeypatch.setenv("GIT_PASSWORD", "wrong-one")
     with pytest.raises(GitError, match="refuses the credentials: set GIT_USERNAME and GIT_PASSWORD") as error:

@@ -7,7 +7,7 @@ GitHub, GitLab and Gitea themselves cannot run here.
 import multiprocessing
 
 import pytest
-from config_repositories import git, make_repository, message, named_image, serve_git, tip
+from config_repositories import edit, git, make_repository, message, named_image, serve_git, tip
 from hosting_contract import PROJECT, TOKEN, HostingContract
 
 from loopline.components.delivery import git_hosting
@@ -75,6 +75,13 @@ def test_same_promotion_is_proposed_once(bare, url, images, service):
     first = promote(url, "edge,cloud", images.tested[1], mode="pull-request")
     assert promote(url, "cloud,edge", images.tested[1], mode="pull-request") == first
     assert len(branches(bare)) == len(service.opened) == 1
+
+
+@one_service
+def test_open_request_keeps_the_commit_that_people_look_at(bare, url, images, service):
+    first = promote(url, "edge", images.tested[1], mode="pull-request")
+    edit(bare, {"README.md": "the branch goes on"})
+    assert promote(url, "edge", images.tested[1], mode="pull-request") == first == tip(bare, branches(bare)[0])
 
 
 @one_service
