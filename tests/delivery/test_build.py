@@ -135,12 +135,13 @@ def build_elsewhere(
     model: Path, home: Path, *arguments: str, read_only: bool = False, cwd="/", **variables: str
 ) -> str:
     confine = ["unshare", "--mount", "sh", "-c", READ_ONLY, str(home)] if read_only else []
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(
         [*confine, sys.executable, "-c", PROGRAM, str(model), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={"LOOPLINE_HOME": str(home), "PATH": os.environ["PATH"], **variables},
+        env={"LOOPLINE_HOME": str(home), **kept, **variables},
     )
     assert done.returncode == 0, done.stderr
     return ImageReference.parse(done.stdout.strip()).digest
