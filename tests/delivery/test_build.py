@@ -266,3 +266,25 @@ def test_a_damaged_layout_is_repaired_by_building_again(small_model, tmp_path):
         fetch_image(image, tmp_path / "fetched")
     assert build_image(small_model) == image
     fetch_image(image, tmp_path / "fetched")
+
+
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="there is no skopeo here: install Debian's package of that name")
+def test_skopeo_copies_the_image_to_a_registry_as_it_is(small_model, registry, tmp_path):
+    image = build_image(small_model, version=3)
+    folder = ImageReference.parse(image).location
+    copy = [
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--multi-arch",
+        "all",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+    ]
+    for tag in ("v3", f"sha256-{ImageReference.parse(image).digest.removeprefix('sha256:')}.sig"):
+        place = registry.image(f"models/copied:{tag}")
+        done = subprocess.run([*copy, f"oci:{folder}:{tag}", place], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    copied = resolve(registry.image("models/copied:v3"))
+    assert ImageReference.parse(copied).digest == ImageReference.parse(image).digest
+    assert fetch_image(copied, tmp_path / "fetched").version == 3
