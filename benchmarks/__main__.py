@@ -4,13 +4,17 @@ import argparse
 import sys
 import time
 
-from benchmarks import contracts, ingest, pipeline, training
+from benchmarks import contracts, image, ingest, pipeline, promotions, replacement, serving, training
 
 BENCHMARKS = {
     "contracts": ("Component bodies", contracts.run),
     "pipeline": ("The demo, and what the engine adds to its steps", pipeline.run),
     "ingest": ("Ingest of a 1 GB CSV", ingest.run),
     "training": ("train_xgboost on 10 million rows", training.run),
+    "image": ("Building and pushing a model image", image.run),
+    "promotions": ("Promotions at once to one configuration repository", promotions.run),
+    "replacement": ("Replacing a version under load", replacement.run),
+    "serving": ("The model server against others", serving.run),
 }
 
 
