@@ -85,6 +85,8 @@ def main() -> None:
 
     reset()
     _, said, names = run()
+    for module in (bare.parent / "modules").read_text().split():
+        importlib.import_module(module)  # what the step imports late, so that no child imports it again
     results = [{"death": "none", "killed": True, "seen": _read(bare), "said": said, "end": _read(bare)}]
     for number, name in enumerate(names, start=1):
         for moment in ("before", "during") if name in _LONG else ("before",):
@@ -101,6 +103,7 @@ def _fork(step: Callable[[], str], folder: Path, calls: Calls) -> tuple[int, str
     """Run a step in a child; returns the signal that ended it, what it said and its calls."""
     for name in ("calls", "said"):
         (folder / name).unlink(missing_ok=True)
+    imported = set(sys.modules)
     child = os.fork()
     if child == 0:
         calls.install()
@@ -109,6 +112,7 @@ def _fork(step: Callable[[], str], folder: Path, calls: Calls) -> tuple[int, str
         except InputError as error:
             said = f"refused {error}"
         (folder / "said").write_text(said)
+        (folder / "modules").write_text(" ".join(name for name in sys.modules if name not in imported))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     said = (folder / "said").read_text() if (folder / "said").exists() else ""

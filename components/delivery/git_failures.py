@@ -124,7 +124,7 @@ def explain_push(report: str, errors: str, where: str, branch: str) -> GitError:
 def _without_secrets(text: str) -> str:
     text = re.sub(r"(?<=://)[^/\s]+@", "", text)
     password = os.environ.get("GIT_PASSWORD", "").strip()
-    return text.replace(password, "***") if password else text
+    return text.replace(password, "***") if len(password) > 3 else text  # a letter would only garble it
 
 
 def _last_words(text: str) -> str:

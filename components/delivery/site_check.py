@@ -32,14 +32,12 @@ class Expected:
     """What a site has to answer.
 
     Attributes:
-        image: The image by digest.
         digest: The image's digest.
         model_digest: The digest of the model in it.
         version: The registered version, as a server says it.
         golden: The golden rows of the model.
     """
 
-    image: str
     digest: str
     model_digest: str
     version: str
@@ -130,7 +128,7 @@ def _explain_other(config: ConfigRepository, site: str, release: Release, image:
     config.git.fetch(history=True)
     states = config.history([site])[site]
     if states and states[0].version.trailers.get(ROLLED_BACK) == image:
-        reason = states[0].version.message.split("\n\n")[1]
+        reason = "".join(states[0].version.message.split("\n\n")[1:2])
         return f"Site {site} was put back to {release} in {states[0].version.commit[:12]}: {reason}"
     return f"Site {site} names {release} and not {image}: promote the image first, or again."
 
@@ -139,7 +137,7 @@ def _read_expected(image: str) -> Expected:
     with tempfile.TemporaryDirectory(prefix="loopline-check-") as folder:
         fetched = fetch_image(image, Path(folder) / "image")
         golden = read_golden(fetched.folder)
-    return Expected(image, fetched.digest, fetched.model_digest, str(fetched.version), golden)
+    return Expected(fetched.digest, fetched.model_digest, str(fetched.version), golden)
 
 
 def _ask_until(urls: Mapping[str, str], expected: Expected, deadline: float) -> dict[str, str]:
