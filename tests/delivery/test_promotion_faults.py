@@ -1,6 +1,7 @@
 """Steps that are killed at every call they make to git and to the sites, and run again as KFP does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,9 @@ def kill_everywhere(tmp_path, start: Path, step, **arguments) -> list[dict]:
         "start": str(start),
         "bare": str(folder / "config.git"),
     }
+    env = os.environ | {"TMPDIR": str(folder)}  # who is killed leaves its temporary files
     done = subprocess.run(
-        [sys.executable, PROGRAM], input=json.dumps(order), capture_output=True, text=True, check=True
+        [sys.executable, PROGRAM], input=json.dumps(order), capture_output=True, text=True, check=True, env=env
     )
     results = json.loads(done.stdout)
     calls = {result["death"].rpartition(" ")[2] for result in results}
