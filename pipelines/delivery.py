@@ -121,7 +121,10 @@ def rollback(
         reason: Why, for the commit.
         deadline_s: How long the sites may take to follow, in seconds.
     """
-    back = rollback_site(sites=sites, repository=repository, branch=branch, overlay=overlay, reason=reason)
+    back = rollback_site(
+        sites=sites, repository=repository, branch=branch, overlay=overlay, reason=reason,
+        pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    )  # fmt: skip
     configure(back, "Roll back", outside=True, secret="loopline-git")
     checked = check_site(
         image=back.output, sites=sites, repository=repository, branch=branch, overlay=overlay, deadline_s=deadline_s

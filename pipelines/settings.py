@@ -23,8 +23,10 @@ SECRETS = {
     "loopline-signing": {
         "cosign.key": "COSIGN_PRIVATE_KEY", "cosign.password": "COSIGN_PASSWORD", "cosign.pub": "COSIGN_PUBLIC_KEY",
     },
-    # Of type kubernetes.io/basic-auth.
-    "loopline-git": {"username": "GIT_USERNAME", "password": "GIT_PASSWORD"},
+    # Of type kubernetes.io/basic-auth; the other two where the host's name does not tell which service it is.
+    "loopline-git": {
+        "username": "GIT_USERNAME", "password": "GIT_PASSWORD", "provider": "GIT_PROVIDER", "api-url": "GIT_API_URL",
+    },
     "loopline-sites": {"token": "LOOPLINE_SITE_TOKEN"},
 }  # fmt: skip
 

@@ -11,12 +11,17 @@ from loopline.components.data.tables import write_table
 
 ROOT = Path(__file__).parents[1]
 
+_PREFIXES = (
+    "MLFLOW_", "AWS_", "KF_PIPELINES_", "KUBERNETES_", "LOOPLINE_", "COSIGN_", "REGISTRY_", "DOCKER_", "GIT_",
+    "SSL_CERT_", "REQUESTS_",
+)  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
-    """Keep the machine's own MLflow, S3 and KFP settings out, and what a test writes in its own folder."""
+    """Keep the machine's own settings and credentials out, and what a test writes in its own folder."""
     for name in list(os.environ):
-        if name.startswith(("MLFLOW_", "AWS_", "KF_PIPELINES_", "KUBERNETES_", "LOOPLINE_")):
+        if name.startswith(_PREFIXES):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path / "home"))
 

@@ -90,10 +90,10 @@ def build_image(model: str | Path, image: str = "", base: str = "", version: int
     sign_manifests(store, target, [built.index, *built.manifests, sbom], keys)
     tag = target.tag or (f"v{version}" if version else f"model-{manifest.digest.removeprefix('sha256:')[:12]}")
     store.push_manifest(built.index, tag)
-    reference = target.at(built.index.digest).uri
-    size = sum(layer.size for layer in built.layers)
-    logger.info("%s version %s, %.1f MB over its base, as %s", manifest.name, version or "-", size / 1e6, reference)
-    return reference
+    reference = target.at(built.index.digest)
+    size_mb = sum(layer.size for layer in built.layers) / 1e6
+    logger.info("%s version %s, %.1f MB over its base, as %s", manifest.name, version or "-", size_mb, reference.short)
+    return reference.uri
 
 
 def _target(image: str, name: str) -> ImageReference:

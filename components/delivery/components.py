@@ -128,7 +128,12 @@ def check_site(
 
 @step
 def rollback_site(
-    sites: str, repository: str = "", branch: str = "main", overlay: str = "sites/{site}", reason: str = ""
+    sites: str,
+    repository: str = "",
+    branch: str = "main",
+    overlay: str = "sites/{site}",
+    reason: str = "",
+    pipeline_run: str = "",
 ) -> str:
     """Put some sites back to the image they named before, as one commit to the configuration repository.
 
@@ -138,6 +143,8 @@ def rollback_site(
         branch: The branch that the sites follow.
         overlay: The folder of a site in the repository.
         reason: Why, for the commit.
+        pipeline_run: The pipeline run to note in the commit, so that a step tried again does not go back further; empty
+            when unknown.
 
     Returns:
         The image that the sites name now.
@@ -147,4 +154,4 @@ def rollback_site(
     """
     from loopline.components.delivery.rollback import rollback
 
-    return rollback(repository, sites, branch, overlay, reason)
+    return rollback(repository, sites, branch, overlay, reason, pipeline_run)

@@ -99,7 +99,7 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
         fetched = _describe(temporary, reference.uri, record)
         (temporary / RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
         _put_in_place(temporary, folder, reference.digest, keys)
-    logger.info("fetched and verified %s", reference.uri)
+    logger.info("fetched and verified %s", reference.short)
     return replace(fetched, folder=folder / MODELS)
 
 

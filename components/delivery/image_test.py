@@ -43,7 +43,7 @@ def test_image(image: str, report_path: str | Path, p99_ms: float = 250.0, memor
         found = "; ".join(f"{check.name} ({check.detail.rstrip('.')})" for check in test.failed)
         raise InputError(f"Image {image} failed its test and is not promoted: {found}.")
     attest_tested(test.fetched.reference, _predicate(test))
-    logger.info("%s passed its test", test.fetched.reference)
+    logger.info("%s version %s passed its test", test.fetched.name, test.fetched.version)
     return test.fetched.reference
 
 

@@ -66,7 +66,7 @@ def promote(
             commit = commit_change(git, decide) or _find_promotion(config, names, admitted, pipeline_run)
         else:
             commit = propose(git, decide, admitted.release, names)
-    logger.info("%s for %s: %s", admitted.release, ", ".join(names), commit or "named already")
+    logger.info("%s for %s: %s", admitted.release, ", ".join(names), commit[:12] or "named already")
     return commit
 
 

@@ -72,5 +72,10 @@ class ImageReference:
         place = f"oci://{self.location}/{self.repository}" if self.kind == "registry" else f"oci:{self.location}"
         return f"{place}{':' + self.tag if self.tag else ''}{'@' + self.digest if self.digest else ''}"
 
+    @property
+    def short(self) -> str:
+        """The reference for a line of a log: the digest cut to twelve digits."""
+        return self.uri.replace(self.digest, self.digest[:19]) if self.digest else self.uri
+
     def __str__(self) -> str:
         return self.uri

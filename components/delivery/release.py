@@ -31,7 +31,8 @@ class Release:
     image: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} version {self.version} ({self.image})" if self.image else "nothing"
+        digest = self.image.partition("@")[2]
+        return f"{self.name} version {self.version} ({digest[:19]})" if self.image else "nothing"
 
 
 def read_site_env(text: str) -> dict[str, str]:

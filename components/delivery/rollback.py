@@ -65,7 +65,7 @@ def rollback(
             return Change(config.write_releases(targets), rollback_message(before, targets, reason, run))
 
         commit = commit_change(git, decide)
-    logger.info("%s for %s again: %s", target, ", ".join(names), commit or "done already")
+    logger.info("%s for %s again: %s", target, ", ".join(names), commit[:12] or "done already")
     return target.image
 
 

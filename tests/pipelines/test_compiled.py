@@ -137,7 +137,7 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
     login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     public = {"COSIGN_PUBLIC_KEY"}
     private = {"COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD"}
-    git = {"GIT_USERNAME", "GIT_PASSWORD"}
+    git = {"GIT_USERNAME", "GIT_PASSWORD", "GIT_PROVIDER", "GIT_API_URL"}
     wanted = {
         "ingest-data": s3,
         "load-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
