@@ -26,7 +26,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, capsys):
     (changed / "golden.parquet").write_bytes(b"")
     other = shutil.copytree(model, tmp_path / "other")
     (other / "release.json").write_text('{"name": "small-late", "version": 4, "model_digest": "sha256:0"}')
-    with listening() as taken:
+    with listening() as taken, open(tmp_path / "file", "w") as file:
         port = str(taken.getsockname()[1])
         for words, said in (
             ([tmp_path / "none"], "There is no model in"),
@@ -35,7 +35,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(model, tmp_path, capsys):
             ([model, "--http-port", port], "choose a free port with --http-port"),
             ([model, "--http-port", "70000"], "from 0 to 65535"),
             ([model, "--http-port", "0", "--metrics-port", port], "choose a free port with --metrics-port"),
-            ([model, "--http-fd", "99"], "is not a socket"),
+            ([model, "--http-fd", file.fileno()], "is not a socket"),
         ):
             assert main([str(word) for word in words]) == 2
             assert said in capsys.readouterr().err
