@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from loopline.components.errors import InputError
 
@@ -9,6 +10,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+#: What is meant as a digest at the end of a layout's reference; any other ``@`` belongs to the folder's name.
+_LAYOUT_DIGEST = re.compile(r"@(sha\d+:[^/:@]*)$")
 _FORMS = "docker://HOST/NAME[:TAG][@sha256:...] for a registry or oci:/FOLDER[:TAG][@sha256:...] for an OCI layout"
 
 
@@ -36,7 +39,8 @@ class ImageReference:
 
         Args:
             text: ``docker://host/name[:tag][@digest]``; ``oci://host/name...``, which means the same and is how KServe
-                writes it; or ``oci:/folder[:tag][@digest]``, how skopeo writes an OCI layout.
+                writes it; or ``oci:/folder[:tag][@digest]``, how skopeo writes an OCI layout. A folder whose name has a
+                colon is followed by one: what is behind the last colon is the tag.
 
         Returns:
             The reference.
@@ -44,8 +48,8 @@ class ImageReference:
         Raises:
             InputError: It has none of these forms.
         """
-        rest, _, digest = text.partition("@")
-        if "@" in text and not _DIGEST.fullmatch(digest):
+        rest, digest = _split_digest(text)
+        if digest is not None and not _DIGEST.fullmatch(digest):
             raise InputError(f"Image {text!r} has a malformed digest: write @sha256: and 64 hexadecimal digits.")
         scheme = next((s for s in ("docker://", "oci://", "oci:/") if rest.startswith(s)), "")
         head, colon, tag = rest[len(scheme) :].rpartition(":")
@@ -53,11 +57,11 @@ class ImageReference:
             head, tag = rest[len(scheme) :], ""
         if scheme in ("docker://", "oci://"):
             host, _, repository = head.partition("/")
-            fits = _HOST.fullmatch(host) and _REPOSITORY.fullmatch(repository)
-            result = cls("registry", host, repository, tag, digest)
+            fits = _is_host(host) and _REPOSITORY.fullmatch(repository)
+            result = cls("registry", host, repository, tag, digest or "")
         else:
-            fits = scheme and head
-            result = cls("layout", f"/{head}".rstrip("/"), "", tag, digest)
+            fits = scheme and head and head.isprintable()
+            result = cls("layout", f"/{head}".rstrip("/"), "", tag, digest or "")
         if not fits or (tag and not _TAG.fullmatch(tag)):
             raise InputError(f"Image {text!r} is not a reference: write {_FORMS}.")
         return result
@@ -70,7 +74,8 @@ class ImageReference:
     def uri(self) -> str:
         """The reference as a ``storageUri`` of KServe and in the configuration repository."""
         place = f"oci://{self.location}/{self.repository}" if self.kind == "registry" else f"oci:{self.location}"
-        return f"{place}{':' + self.tag if self.tag else ''}{'@' + self.digest if self.digest else ''}"
+        colon = self.tag or (self.kind == "layout" and ":" in self.location.rpartition("/")[2])
+        return f"{place}{':' + self.tag if colon else ''}{'@' + self.digest if self.digest else ''}"
 
     @property
     def short(self) -> str:
@@ -79,3 +84,21 @@ class ImageReference:
 
     def __str__(self) -> str:
         return self.uri
+
+
+def _split_digest(text: str) -> tuple[str, str | None]:
+    """Cut off what is meant as the digest; None when there is nothing of the kind."""
+    if text.startswith("oci:/") and not text.startswith("oci://"):
+        found = _LAYOUT_DIGEST.search(text)
+        return (text[: found.start()], found[1]) if found else (text, None)
+    rest, at, digest = text.partition("@")
+    return rest, digest if at else None
+
+
+def _is_host(host: str) -> bool:
+    if not _HOST.fullmatch(host):
+        return False
+    try:
+        return bool(urlsplit(f"//{host}").port or True)
+    except ValueError:  # brackets around what is no address, or a port there is not
+        return False

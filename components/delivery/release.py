@@ -31,7 +31,7 @@ class Release:
     image: str = ""
 
     def __str__(self) -> str:
-        digest = self.image.partition("@")[2]
+        digest = self.image.rpartition("@")[2]
         return f"{self.name} version {self.version} ({digest[:19]})" if self.image else "nothing"
 
 
