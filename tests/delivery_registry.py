@@ -198,11 +198,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def token_server(folder: Path, passwords: dict[str, str]) -> type[Handler]:
+def token_server(folder: Path, passwords: dict[str, str], rights: str = "pull,push") -> type[Handler]:
     """Return the handler of a token server: what Quay and the like run, of which there is none in Debian.
 
     It issues what https://distribution.github.io/distribution/spec/auth/jwt/ says, to whoever knows a password; the
-    real registry verifies it.
+    real registry verifies it. ``rights`` are all that it grants, whatever is asked for.
     """
     certificate, private = make_certificate(folder / "issuer.pem")
     key = serialization.load_pem_private_key(private.read_bytes(), None)
@@ -215,7 +215,7 @@ def token_server(folder: Path, passwords: dict[str, str]) -> type[Handler]:
         now = int(time.time())
         access = [dict(zip(("type", "name"), scope.split(":")[:2], strict=True)) for scope in scopes]
         for entry, scope in zip(access, scopes, strict=True):
-            entry["actions"] = scope.split(":")[2].split(",")
+            entry["actions"] = [right for right in scope.split(":")[2].split(",") if right in rights.split(",")]
         header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
         claims = {"iss": "loopline-test", "sub": user, "aud": "models", "access": access, "jti": str(now)}
         claims |= {"exp": now + 60, "nbf": now - 5, "iat": now}

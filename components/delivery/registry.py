@@ -34,9 +34,9 @@ from loopline.components.delivery.oci import (
     digits,
     parse,
 )
-from loopline.components.delivery.registry_auth import RegistryAuth
+from loopline.components.delivery.registry_auth import RegistryAuth, network_reason
 from loopline.components.delivery.store import Change
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, TemporaryError
 
 #: Seconds to wait for a connection, and for the next bytes on one: registries on object stores finish a blob slowly.
 TIMEOUT_S = (10, 120)
@@ -218,6 +218,7 @@ class Registry:
             raise self._refusal(method, response)
 
     def _send(self, method: str, address: str, request: dict) -> requests.Response:
+        self._require_encryption(address)
         try:
             # verify again: CURL_CA_BUNDLE would win over the session's own.
             response = self._session.request(method, address, timeout=TIMEOUT_S, verify=self._session.verify, **request)
@@ -226,14 +227,22 @@ class Registry:
         except (requests.exceptions.RequestException, OSError) as error:
             if method in _WRITES and not isinstance(error, requests.exceptions.ConnectTimeout):
                 raise _BrokenError(network_reason(error)) from None
-            raise InputError(
+            away = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
+            raise (TemporaryError if away else InputError)(
                 f"Registry {self._host} cannot be reached ({network_reason(error)}): check the reference, the network "
                 "and the proxy."
             ) from None
-        if self._root.startswith("https://") and not response.url.startswith("https://"):
+        try:
+            self._require_encryption(response.url)
+        except InputError:
             response.close()
-            raise InputError(f"Registry {self._host} redirects to a connection without encryption: use another one.")
+            raise
         return response
+
+    def _require_encryption(self, address: str) -> None:
+        """Refuse where a registry that is spoken to over TLS leads out of it."""
+        if self._root.startswith("https://") and not address.startswith("https://"):
+            raise InputError(f"Registry {self._host} leads to a connection without encryption: use another one.")
 
     def _untrusted(self, error: Exception) -> InputError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -245,9 +254,10 @@ class Registry:
 
     def _refusal(self, method: str, response: requests.Response) -> Exception:
         status, said = response.status_code, _first_error(response)
-        if status == 401:
+        insufficient = "insufficient_scope" in response.headers.get("WWW-Authenticate", "") and self._auth.has_login
+        if status == 401 and not insufficient:
             return self._auth.refusal()
-        if status == 403 or "DENIED" in said:
+        if status in (401, 403) or "DENIED" in said:
             what = "write to" if method in _WRITES else "read"
             return InputError(
                 f"Registry {self._host} does not let this login {what} {self._repository}{said}: give it the right, or "
@@ -255,7 +265,7 @@ class Registry:
             )
         if status in _AGAIN and method in _WRITES:
             return _BrokenError(f"HTTP {status}{said}")
-        return InputError(
+        return (TemporaryError if status in _AGAIN else InputError)(
             f"Registry {self._host} answered HTTP {status} to {method} in {self._repository}{said}: check the "
             "reference, and that the registry takes OCI images."
         )
@@ -306,15 +316,6 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         return (chunk for chunk in self._blob.chunks() if chunk)
-
-
-def network_reason(error: Exception) -> str:
-    """Return the last words of a chain of network errors, such as ``Connection refused``."""
-    text = str(error)
-    for known in ("Connection refused", "Name or service not known", "timed out", "Connection reset", "TLS CA"):
-        if known in text:
-            return "the file that SSL_CERT_FILE names is missing" if known == "TLS CA" else known
-    return type(error).__name__
 
 
 def _first_error(response: requests.Response) -> str:

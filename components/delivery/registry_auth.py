@@ -10,7 +10,7 @@ import requests
 
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.credentials import ADVICE, load_credentials
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, TemporaryError
 
 _PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 _TIMEOUT_S = (10, 30)
@@ -32,6 +32,11 @@ class RegistryAuth(requests.auth.AuthBase):
         self._host = host
         self._credentials = load_credentials(host, repository)
         self._header = ""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether there is a login for the registry."""
+        return self._credentials is not None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header, where there is one, to a request to the registry."""
@@ -73,29 +78,69 @@ class RegistryAuth(requests.auth.AuthBase):
         )
 
     def _token(self, session: requests.Session, parameters: dict) -> str:
-        realm = urlsplit(parameters["realm"])
-        if realm.scheme != "https" and realm.hostname not in LOCAL_HOSTS:
-            raise InputError(
-                f"Registry {self._host} names a token server without encryption ({realm.netloc}): no login goes there."
-            )
+        address = parameters["realm"]
+        server = self._check_token_server(address)
         asked = {name: parameters[name] for name in ("service", "scope") if name in parameters}
         login = self._credentials
-        options = {"timeout": _TIMEOUT_S, "verify": session.verify, "allow_redirects": False}
-        if login and login.identity_token:
-            form = {"grant_type": "refresh_token", "refresh_token": login.identity_token, "client_id": "loopline"}
-            response = requests.post(parameters["realm"], data={**form, **asked}, **options)
-        else:
-            headers = {"Authorization": login.basic} if login else {}
-            response = requests.get(parameters["realm"], params=asked, headers=headers, **options)
+        # A login of ours, or none: without one requests would take what .netrc has for the server.
+        options = {"auth": _Header(login.basic if login and not login.identity_token else "")}
+        options |= {"timeout": _TIMEOUT_S, "verify": session.verify, "allow_redirects": False}
+        try:
+            if login and login.identity_token:
+                form = {"grant_type": "refresh_token", "refresh_token": login.identity_token, "client_id": "loopline"}
+                response = session.post(address, data={**form, **asked}, **options)
+            else:
+                response = session.get(address, params=asked, **options)
+        except requests.exceptions.RequestException as error:
+            raise InputError(
+                f"The token server {server} of registry {self._host} cannot be asked ({network_reason(error)}): try "
+                "again later, or check the network, the proxy and SSL_CERT_FILE."
+            ) from None
         if response.status_code in (400, 401, 403):
             raise self.refusal()
         try:
             answer = response.json() if response.status_code == 200 else {}
         except ValueError:
             answer = {}
-        if token := answer.get("token") or answer.get("access_token"):
+        token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
+        if isinstance(token, str):
             return token
-        raise InputError(
-            f"The token server {realm.netloc} of registry {self._host} answered HTTP {response.status_code} without a "
+        raise TemporaryError(
+            f"The token server {server} of registry {self._host} answered HTTP {response.status_code} without a "
             "token: try again later."
         )
+
+    def _check_token_server(self, address: str) -> str:
+        """Return the host of the server that a registry names; a login must not go there without encryption."""
+        try:
+            realm = urlsplit(address)
+            local = realm.hostname in LOCAL_HOSTS
+        except ValueError:
+            raise InputError(f"Registry {self._host} names no token server there could be: use another one.") from None
+        if realm.scheme != "https" and not local:
+            raise InputError(
+                f"Registry {self._host} names a token server without encryption ({realm.netloc}): no login goes there."
+            )
+        return realm.netloc
+
+
+class _Header(requests.auth.AuthBase):
+    """Sets the header of a login, or leaves it out."""
+
+    def __init__(self, value: str):
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.pop("Authorization", None)
+        if self._value:
+            request.headers["Authorization"] = self._value
+        return request
+
+
+def network_reason(error: Exception) -> str:
+    """Return the last words of a chain of network errors, such as ``Connection refused``."""
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "timed out", "Connection reset", "TLS CA"):
+        if known in text:
+            return "the file that SSL_CERT_FILE names is missing" if known == "TLS CA" else known
+    return type(error).__name__

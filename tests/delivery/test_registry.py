@@ -1,5 +1,6 @@
 """A real registry: logins, TLS, tokens, referrers, faults and intruders."""
 
+import base64
 import json
 import socket
 import threading
@@ -102,6 +103,63 @@ def test_a_token_server_without_encryption_gets_no_login(tmp_path, monkeypatch):
             resolve(f"docker://{host}/models/late:v1")
 
 
+def test_a_login_that_may_only_read_is_told_so(small_model, tmp_path, monkeypatch):
+    folder = tmp_path / "registry"
+    with (
+        run_server(token_server(folder, {USER: PASSWORD}, rights="pull")) as issuer,
+        run_registry(folder, tokens=f"http://{issuer}") as running,
+    ):
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write_login(tmp_path / "auth.json", running.host)))
+        message = refused(small_model, running.image("models/late"))
+    assert f"Registry {running.host} does not let this login write to models/late" in message
+
+
+@pytest.mark.parametrize(
+    ("realm", "sentence"),
+    [
+        (
+            "http://127.0.0.1:1/token",
+            r"The token server 127.0.0.1:1 of registry .* cannot be asked \(Connection refused\)",
+        ),
+        ("http://[/token", "names no token server there could be"),
+        ("http://{host}/token", "answered HTTP 200 without a token"),
+    ],
+)
+def test_a_token_server_that_is_none_is_named(realm, sentence, tmp_path, monkeypatch):
+    class Registry(Handler):
+        def do_GET(self):
+            if self.path.startswith("/token"):
+                self.send(200, b"[]")
+            else:
+                challenge = f'Bearer realm="{realm.format(host=host)}",service="models"'
+                self.send(401, WWW_Authenticate=challenge)
+
+    with run_server(Registry) as host:
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write_login(tmp_path / "auth.json", host)))
+        with pytest.raises(InputError, match=sentence):
+            resolve(f"docker://{host}/models/late:v1")
+
+
+def test_a_token_server_gets_the_login_of_the_registry_and_no_other(tmp_path, monkeypatch):
+    """The libraries below would let .netrc win."""
+    seen = []
+
+    class Registry(Handler):
+        def do_GET(self):
+            if self.path.startswith("/token"):
+                seen.append(self.headers["Authorization"])
+            self.send(401, WWW_Authenticate=f'Bearer realm="http://{host}/token",service="models"')
+
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with run_server(Registry) as host:
+        for login in (write_login(tmp_path / "auth.json", host), write_login(tmp_path / "none.json", "elsewhere")):
+            monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login))
+            with pytest.raises(InputError, match="login"):
+                resolve(f"docker://{host}/models/late:v1")
+    assert seen == [f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}", None]
+
+
 def test_only_a_known_authority_is_trusted_and_only_with_tls(small_model, tmp_path, monkeypatch):
     with run_registry(tmp_path / "registry", tls=True, login=True) as running:
         image = running.image("models/late")
@@ -113,6 +171,21 @@ def test_only_a_known_authority_is_trusted_and_only_with_tls(small_model, tmp_pa
         fetch_image(build_image(small_model, image=image), tmp_path / "fetched")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
         assert "the file that SSL_CERT_FILE names is missing" in refused(small_model, image)
+
+
+def test_nothing_is_sent_where_a_registry_leads_out_of_tls(tmp_path, monkeypatch):
+    """As one does behind a proxy that tells it the wrong scheme: the header is what such a proxy adds."""
+    with run_registry(tmp_path / "registry", tls=True) as running:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "registry" / "ca.pem"))
+        store, sent = Registry(running.host, "models/late"), []
+        store._session.headers["X-Forwarded-Proto"] = "http"
+        send = requests.Session.send
+        monkeypatch.setattr(
+            requests.Session, "send", lambda self, request, **k: sent.append(request.url) or send(self, request, **k)
+        )
+        with pytest.raises(InputError, match="leads to a connection without encryption"):
+            store.push_blob(Blob.of(b"secret"))
+    assert sent and all(address.startswith("https://") for address in sent)
 
 
 def test_a_registry_without_tls_is_no_registry_elsewhere(small_model):
