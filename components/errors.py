@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exceptions a user is meant to read."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,15 @@ class InputError(ValueError):
 
     The message is one sentence a person can act on: the problem, the offending value and what to do about it. The
     local runner and the command line show it without a traceback.
+
+    Attributes:
+        temporary: Whether the same may work in a moment.
     """
+
+    temporary = False
+
+
+class TemporaryError(InputError):
+    """Something that is away for a moment, as far as anyone can tell: a server, the network."""
+
+    temporary = True

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, TemporaryError
 
 #: Seconds to wait for a connection, and for the next bytes on one.
 TIMEOUT = (10, 60)
@@ -113,7 +113,7 @@ class WebStream(io.RawIOBase):
         try:
             data = self._response.read(len(buffer), decode_content=True)
         except urllib3.exceptions.HTTPError as error:
-            raise InputError(
+            raise TemporaryError(
                 f"The connection to {self._name} broke after {self._bytes:,} bytes ({type(error).__name__}): try again."
             ) from None
         buffer[: len(data)] = data

@@ -7,11 +7,7 @@ from loopline.components.errors import InputError
 
 
 class GitError(InputError):
-    """Git could not do what was asked of it.
-
-    Attributes:
-        temporary: Whether the same may work in a moment.
-    """
+    """Git could not do what was asked of it."""
 
     def __init__(self, message: str, temporary: bool = False):
         super().__init__(message)

@@ -4,14 +4,15 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from loopline.components.delivery.config_repository import ROLLED_BACK, ConfigRepository, parse_sites
 from loopline.components.delivery.fetch import fetch_image
-from loopline.components.delivery.git_repository import Change, commit_change, open_repository
+from loopline.components.delivery.git_repository import PATIENCE_S, Change, commit_change, open_repository
 from loopline.components.delivery.golden import Golden, read_golden, replay
 from loopline.components.delivery.inference import is_ready
 from loopline.components.delivery.release import Release, read_release_env
@@ -23,6 +24,8 @@ from loopline.components.errors import InputError
 SITE_S, REPOSITORY_S = 0.5, 5.0
 #: How many sites are asked at a time.
 _AT_A_TIME = 16
+
+_Result = TypeVar("_Result")
 
 logger = logging.getLogger("loopline")
 
@@ -92,7 +95,8 @@ def _find_problem(config: ConfigRepository, sites: list[str], image: str, commit
     if overtaken:
         return overtaken
     try:
-        problems = _ask_until(config.read_urls(sites), _read_expected(image), deadline)
+        expected = _try_until(lambda: _read_expected(image), deadline)
+        problems = _ask_until(config.read_urls(sites), expected, deadline)
     except InputError as error:  # what cannot be checked does not stay
         return f"The sites cannot be checked: {error}"
     listed = "; ".join(f"{site}: {reason}" for site, reason in list(problems.items())[:10])
@@ -119,7 +123,7 @@ def _wait_for_merge(config: ConfigRepository, sites: list[str], image: str, comm
                 f"{config.git.branch} in time: merge it, or give a longer deadline_s."
             )
         time.sleep(min(pause_s, max(0.1, deadline - time.monotonic())))
-        config.git.fetch(history=True)
+        _try_until(lambda: config.git.fetch(history=True), deadline)
         settled, pause_s = config.git.contains(commit), REPOSITORY_S
 
 
@@ -131,6 +135,18 @@ def _explain_other(config: ConfigRepository, site: str, release: Release, image:
         reason = "".join(states[0].version.message.split("\n\n")[1:2])
         return f"Site {site} was put back to {release} in {states[0].version.commit[:12]}: {reason}"
     return f"Site {site} names {release} and not {image}: promote the image first, or again."
+
+
+def _try_until(call: Callable[[], _Result], deadline: float) -> _Result:
+    """Call a function until it does not fail for a temporary reason, or the time is over."""
+    while True:
+        try:
+            return call()
+        except InputError as error:
+            if not error.temporary or time.monotonic() > deadline:
+                raise
+            logger.info("%s", error)
+            time.sleep(SITE_S)
 
 
 def _read_expected(image: str) -> Expected:
@@ -206,9 +222,12 @@ def _put_back(config: ConfigRepository, sites: list[str], image: str, commit: st
             return None
         return Change(config.write_releases(targets), rollback_message(now, targets, problem))
 
-    try:
+    def revert() -> str:
         config.git.fetch(history=True)
-        reverted = commit_change(config.git, decide)
+        return commit_change(config.git, decide)
+
+    try:
+        reverted = _try_until(revert, time.monotonic() + PATIENCE_S)
     except InputError as error:
         return f"{problem} It could not be put back: {error}"
     if not reverted:

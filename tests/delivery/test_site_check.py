@@ -4,12 +4,13 @@ import threading
 import time
 
 import pytest
-from config_repositories import edit, git, history, make_repository, message, named_image, show, tip
+from config_repositories import edit, git, history, make_repository, message, named_image, serve_git, show, tip
 from delivery_models import train_small
+from delivery_registry import Handler, proxy, run_registry, run_server
 from promoted_images import PREDICATE
 from site_relay import SiteRelay
 
-from loopline.components.delivery import site_check
+from loopline.components.delivery import git_repository, site_check
 from loopline.components.delivery.attestation import attest_tested
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image
@@ -26,6 +27,7 @@ SERVED = "sha256:" + "1" * 64
 def _look_often(monkeypatch):
     monkeypatch.setattr(site_check, "SITE_S", 0.05)
     monkeypatch.setattr(site_check, "REPOSITORY_S", 0.1)
+    monkeypatch.setattr(git_repository, "PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -103,7 +105,9 @@ def test_site_that_stays_behind_is_put_back(bare, site, images):
     with pytest.raises(InputError, match="2 of 2 sites do not serve") as error:
         check(str(bare), "edge,cloud", images.tested[2], commit, deadline_s=0.3)
     assert f"edge: {site.url} still answers with image {SERVED}" in str(error.value)
-    assert f"Put back in {tip(bare)[:12]}: edge to small-late version 1 ({images.tested[1]})" in str(error.value)
+    assert f"Put back in {tip(bare)[:12]}: edge to small-late version 1 ({digest(images.tested[1])[:19]})" in str(
+        error.value
+    )
     assert "\n" not in str(error.value)
     assert [named_image(bare, name) for name in ("edge", "cloud")] == [images.tested[1]] * 2
     assert show(bare, "sites/edge/release.env") == show(bare, "sites/edge/release.env", f"{commit}^")
@@ -198,6 +202,44 @@ def test_image_that_cannot_be_verified_any_more_is_put_back(bare, images, monkey
     assert named_image(bare, "edge") == ""
 
 
+def test_registry_that_is_away_for_a_moment_is_asked_again(tmp_path, site, small_model, images):
+    away: list[int] = []
+
+    def answer(request: Handler) -> bool:
+        if away:
+            request.send(away.pop())
+            return True
+        return False
+
+    with (
+        run_registry(tmp_path / "registry", memory=True) as real,
+        run_server(proxy(real.host, answer)) as host,
+    ):
+        image = build_image(small_model, f"docker://{host}/models/late:v1", version=1)
+        attest_tested(image, PREDICATE)
+        site.replace = {SERVED: digest(image)}
+        bare = make_repository(tmp_path, url=site.url)
+        commit = promote(str(bare), "edge", image)
+        away += [503] * 5  # more than the requests of one trial
+        assert check(str(bare), "edge", image, commit, deadline_s=30) == "edge"
+        assert not away and tip(bare) == commit
+    with pytest.raises(InputError, match=r"The sites cannot be checked: Registry .* cannot be reached .* Put back"):
+        check(str(bare), "edge", image, commit, deadline_s=0.1)  # away for good
+    assert named_image(bare, "edge") == ""
+
+
+def test_repository_that_is_away_for_a_moment_is_put_back_all_the_same(tmp_path, bare, images, monkeypatch):
+    commit = promote(str(bare), "edge", images.tested[1])
+    monkeypatch.setenv("GIT_USERNAME", "bot")
+    monkeypatch.setenv("GIT_PASSWORD", "s3cr3t-t0ken")
+    with serve_git(tmp_path) as server:
+        server.faults = {"service=git-receive-pack": [503] * 5}  # more than a push is tried again for
+        with pytest.raises(InputError, match=r"still answers with image .* Put back"):
+            check(f"{server.url}/config.git", "edge", images.tested[1], commit, deadline_s=0.3)
+        assert server.faults == {"service=git-receive-pack": []}
+    assert named_image(bare, "edge") == ""
+
+
 def test_site_without_an_address_is_named_and_put_back(bare, images):
     edit(bare, {"sites/edge/site.env": "LOOPLINE_SITE=edge\n"})
     commit = promote(str(bare), "edge", images.tested[1])
@@ -228,6 +270,23 @@ def test_pull_request_is_waited_for(bare, site, images, proposed):
     timer.start()
     assert check(str(bare), "edge", images.tested[1], proposed, deadline_s=30) == "edge"
     timer.join()
+
+
+def test_pull_request_is_waited_for_while_the_repository_is_away(tmp_path, bare, site, images, proposed, monkeypatch):
+    monkeypatch.setenv("GIT_USERNAME", "bot")
+    monkeypatch.setenv("GIT_PASSWORD", "s3cr3t-t0ken")
+    site.replace = {SERVED: digest(images.tested[1])}
+    with serve_git(tmp_path) as server:
+        url, wait = f"{server.url}/config.git", site_check._wait_for_merge
+
+        def merge_and_wait(*arguments):
+            git(bare, "update-ref", "refs/heads/main", proposed)
+            server.faults = {"service=git-upload-pack": [503] * 5}  # more than one fetch is tried again for
+            return wait(*arguments)
+
+        monkeypatch.setattr(site_check, "_wait_for_merge", merge_and_wait)
+        assert check(url, "edge", images.tested[1], proposed, deadline_s=30) == "edge"
+        assert server.faults == {"service=git-upload-pack": []}
 
 
 def test_pull_request_merged_as_another_commit_is_put_back(bare, images, proposed):
