@@ -2,13 +2,14 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
 import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from loopline.components.delivery.base import LAYERS
 from loopline.components.delivery.build import MODELS
 from loopline.components.delivery.keys import Keys, load_keys
 from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, descriptors, parse
+from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.signing import verify_digest
 from loopline.components.delivery.store import Store, by_digest, open_store, read_blob, require_manifest, resolve
 from loopline.components.errors import InputError
@@ -69,7 +71,7 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
 
     Verified are the signature; the test result when ``tested``; digest and size of each manifest, configuration and
     layer, of all platforms; the files of the model directory. A folder that holds the same image, verified with the
-    same key, is used as it is, without asking the registry.
+    same key, is used as it is, without asking the registry; a damaged one is fetched again.
 
     Args:
         image: The image by digest.
@@ -83,10 +85,10 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
         InputError: The image cannot be had, or is not what it should be; nothing is left in ``folder`` then.
     """
     reference, folder, keys = by_digest(image), Path(folder).absolute(), load_keys()
-    if found := _reuse(folder, reference.digest, keys, tested):
-        return _describe(folder, reference.uri, found)
-    if folder.exists() and any(folder.iterdir()) and not (folder / RECORD).is_file():
-        raise InputError(f"{folder} is not empty, and not an image fetched before: name another folder.")
+    if found := _reuse(folder, reference, keys, tested):
+        return found
+    if folder.exists() and not (folder / RECORD).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} is not an empty folder, and not an image fetched before: name another one.")
     store = open_store(reference)
     verify_digest(store, reference.digest, keys)
     if tested:
@@ -98,7 +100,7 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
         verify_model(temporary / MODELS)
         fetched = _describe(temporary, reference.uri, record)
         (temporary / RECORD).write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-        _put_in_place(temporary, folder, reference.digest, keys)
+        _put_in_place(temporary, folder, lambda: _reuse(folder, reference, keys, tested))
     logger.info("fetched and verified %s", reference.short)
     return replace(fetched, folder=folder / MODELS)
 
@@ -116,22 +118,23 @@ def read_annotations(image: str) -> dict[str, str]:
     return require_manifest(open_store(reference), reference.digest).content.get("annotations") or {}
 
 
-def _reuse(folder: Path, digest: str, keys: Keys, tested: bool) -> _Record | None:
-    """Return what was verified of the image that a folder holds; None when it is not this one, whole."""
+def _reuse(folder: Path, reference: ImageReference, keys: Keys, tested: bool) -> FetchedImage | None:
+    """Return the image that a folder holds; None when it is not this one, whole and verified like this."""
     try:
         record = _Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        if (record.digest, record.key) != (reference.digest, keys.fingerprint) or (tested and not record.tested):
+            return None
         verify_model(folder / MODELS)
-    except (OSError, ValueError, TypeError):  # a model that is damaged is fetched again
+        return _describe(folder, reference.uri, record)
+    except (OSError, ValueError, TypeError):  # what is damaged is fetched again
         return None
-    same = record.digest == digest and record.key == keys.fingerprint
-    return record if same and (record.tested or not tested) else None
 
 
 def _describe(folder: Path, reference: str, record: _Record) -> FetchedImage:
     """Check that a verified model, its release and the image's annotations say the same, and say it."""
     model, annotations = folder / MODELS, record.annotations
     manifest, release = read_manifest(model), read_release(model)
-    if not release:
+    if not (isinstance(release, dict) and release):
         raise InputError(
             f"Image {record.digest} has no release.json beside its model: build it with build_model_image."
         )
@@ -172,7 +175,8 @@ def _pull(store: Store, index: Document, models: Path) -> None:
                     for _ in stream.chunks():
                         pass  # what follows the archive belongs to the digest
                 read.add(layer["digest"])
-        if unpacked - {layer["digest"] for layer in layers}:
+    for document in documents:
+        if unpacked - {layer["digest"] for layer in document.content["layers"]}:
             raise InputError(f"Image {index.digest} holds another model for each platform: build it again.")
 
 
@@ -204,7 +208,8 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Path, parts: list[str]) -> None:
     """Write one file or folder: nothing but those, and never outside of the model directory."""
     whiteout = any(part.startswith(".wh.") for part in parts)
-    if not (member.isdir() or (member.isreg() and len(parts) > 1)) or ".." in parts or whiteout:
+    plain = member.isdir() or (member.isreg() and len(parts) > 1)
+    if not plain or ".." in parts or whiteout or "\0" in member.name:
         raise InputError(
             f"The image holds {member.name!r}, which is neither a file nor a folder of a model: do not use it, build "
             "it again."
@@ -221,16 +226,16 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Pa
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
     """Make a temporary folder beside a folder, and delete it and those that killed processes left there."""
-    held = None
+    held, prefix = None, f".{folder.name}.fetch-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         while held is None:  # another process may take it for one that was left, before it is held
-            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
             held = _hold(temporary)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}): name a folder that may be written.") from None
     try:
-        for other in folder.parent.glob(f".{folder.name}-*"):
+        for other in folder.parent.glob(f"{glob.escape(prefix)}*"):
             if other != temporary and (left := _hold(other)) is not None:
                 shutil.rmtree(other, ignore_errors=True)
                 os.close(left)
@@ -241,10 +246,10 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 
 def _hold(folder: Path) -> int | None:
-    """Lock a folder as long as this process lives; None when another one holds it, or has deleted it."""
+    """Lock a folder as long as this process lives; None when another one holds or owns it, or has deleted it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -254,14 +259,18 @@ def _hold(folder: Path) -> int | None:
     return None
 
 
-def _put_in_place(temporary: Path, folder: Path, digest: str, keys: Keys) -> None:
-    """Rename a verified folder to its name, in the place of another image or a damaged one."""
+def _put_in_place(temporary: Path, folder: Path, is_there: Callable[[], object]) -> None:
+    """Rename a verified folder to its name, in the place of another image or a damaged one.
+
+    What it replaces is moved away whole and deleted after: half of it in its place would be nobody's.
+    """
     for _ in range(3):
         try:
             temporary.rename(folder)
             return
         except OSError:  # there is one: of this image by another process, or what it is to replace
-            if _reuse(folder, digest, keys, tested=False):
+            if is_there():
                 return
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError), _beside(folder) as discarded:
+                folder.rename(discarded / "replaced")
     raise InputError(f"{folder} cannot be replaced: delete it, or name another folder.")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from delivery_registry import Handler, proxy, run_registry, run_server
 
+from loopline.components.delivery.attestation import attest_tested
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image
 from loopline.components.delivery.layout import Layout
@@ -135,8 +136,9 @@ def pipe(info: tarfile.TarInfo) -> None:
         ("models/.wh.model.onnx", b""),
         ("models/.wh..wh..opq", b""),
         (".wh.models", b""),
+        ("models/null\0", lambda info: info.pax_headers.update(path="models/a\0b")),
     ],
-    ids=lambda member: member[0].replace("/", "|"),
+    ids=lambda member: member[0].replace("/", "|").replace("\0", "0"),
 )
 def test_nothing_but_files_and_folders_below_the_model_is_unpacked(member, small_model, tmp_path):
     image = remake(build_image(small_model), add(archive(member)))
@@ -163,6 +165,7 @@ def test_what_is_elsewhere_in_an_image_is_left_there(small_model, tmp_path):
         (add(b"", "application/vnd.oci.image.layer.v1.tar+zstd"), "which model images do not have"),
         (lambda layers, _: layers.pop(), "has no release.json beside its model"),
         (lambda layers, number: layers.pop(1) if number else None, "another model for each platform"),
+        (lambda layers, number: layers.pop() if not number else None, "another model for each platform"),
     ],
 )
 def test_an_image_that_is_none_of_a_model_is_refused(change, sentence, small_model, tmp_path):
@@ -242,9 +245,61 @@ def test_a_damaged_or_other_folder_is_replaced_and_a_foreign_one_is_not(small_mo
         fetch_image(image, folder)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"foreign is not empty, and not an image fetched before"):
+    with pytest.raises(InputError, match=r"foreign is not an empty folder, and not an image fetched before"):
         fetch_image(image, tmp_path / "foreign")
     assert (tmp_path / "foreign" / "thesis.txt").read_text() == "mine"
+    with pytest.raises(InputError, match=r"thesis.txt is not an empty folder"):
+        fetch_image(image, tmp_path / "foreign" / "thesis.txt")
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}", b"[1]"])
+def test_a_damaged_release_is_fetched_again(damage, small_model, tmp_path):
+    """Power that fails leaves empty files; nothing but the image itself has the digest of this one."""
+    image = build_image(small_model, version=3)
+    fetched = fetch_image(image, tmp_path / "fetched")
+    release = fetched.folder / "release.json"
+    whole = release.read_bytes()
+    release.unlink() if damage is None else release.write_bytes(damage)
+    assert fetch_image(image, tmp_path / "fetched") == fetched
+    assert release.read_bytes() == whole
+
+
+def test_a_test_result_that_was_verified_is_remembered(small_model, tmp_path):
+    image = build_image(small_model)
+    fetched = fetch_image(image, tmp_path / "fetched")
+    attest_tested(image, {"result": "PASSED"})
+    assert fetch_image(image, tmp_path / "fetched", tested=True) == fetched
+    shutil.rmtree(ImageReference.parse(image).location)
+    assert fetch_image(image, tmp_path / "fetched", tested=True) == fetched
+
+
+def test_a_replacement_that_is_killed_is_completed(small_model, tmp_path, monkeypatch):
+    """A process that dies while it deletes what it replaced has deleted some files of it."""
+    image, other = (build_image(small_model, version=version) for version in (3, 4))
+    folder = tmp_path / "fetched"
+    fetch_image(image, folder)
+    pid = os.fork()
+    if not pid:
+
+        def delete(path, **_) -> None:
+            for file in Path(path).rglob("image.json"):
+                file.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(shutil, "rmtree", delete)
+        fetch_image(other, folder)
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    assert fetch_image(other, folder).version == 4
+    assert [entry.name for entry in tmp_path.iterdir() if "fetched" in entry.name] == ["fetched"]
+
+
+def test_neighbors_are_left_alone(small_model, tmp_path):
+    notes = tmp_path / ".fetched-notes"
+    notes.mkdir()
+    (notes / "thesis.txt").write_text("mine")
+    fetch_image(build_image(small_model), tmp_path / "fetched")
+    assert (notes / "thesis.txt").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_is_named(small_model):
@@ -301,6 +356,6 @@ def test_a_killed_fetch_leaves_nothing_that_the_next_one_does_not_clear(small_mo
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed.set()
-        assert list(tmp_path.glob(".fetched-*")) and not (tmp_path / "fetched").exists()
+        assert list(tmp_path.glob(".fetched.fetch-*")) and not (tmp_path / "fetched").exists()
         fetch_image(image, tmp_path / "fetched")
     assert [entry.name for entry in tmp_path.iterdir() if "fetched" in entry.name] == ["fetched"]
