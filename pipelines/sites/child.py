@@ -12,7 +12,7 @@ from loopline.components.delivery.model_server import die_with, last_line
 #: Seconds a process may take to end once it is told to: longer than a model server answers what is open.
 STOP_S = 15.0
 #: What belongs to the agent: secrets that what it starts has no use for, and what is set for each process.
-_WITHHELD = ("COSIGN_", "DOCKER_", "GIT_", "LOOPLINE_", "MLFLOW_", "MLSERVER_", "REGISTRY_")
+_WITHHELD = ("AWS_", "COSIGN_", "DOCKER_", "GIT_", "LOOPLINE_", "MLFLOW_", "MLSERVER_", "REGISTRY_")
 
 
 class Child:

@@ -1,6 +1,7 @@
 """One model server process of a site, on a socket that the agent holds."""
 
 import contextlib
+import os
 import socket
 import sys
 import time
@@ -58,6 +59,8 @@ class Server:
             "LOOPLINE_TRAFFIC_URI": plan.traffic_uri,
             "LOOPLINE_TRAFFIC_SAMPLE": plan.traffic_sample,
         }
+        if plan.traffic_uri.startswith("s3://"):
+            variables |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         self._child = Child(command, variables, log, pass_fds=[listener.fileno()])
 
     @property

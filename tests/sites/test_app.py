@@ -23,7 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps({name: os.environ.get(name) for name in WANTED}).encode())
-WANTED = ("LOOPLINE_SERVICES", "LOOPLINE_MODEL", "COSIGN_PASSWORD", "PORT")
+WANTED = ("LOOPLINE_SERVICES", "LOOPLINE_MODEL", "COSIGN_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PORT")
 http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 
@@ -33,7 +33,8 @@ def small_app(tmp_path, monkeypatch):
     """An installed application, as far as processes to come are concerned; returns its module."""
     (tmp_path / "small_app.py").write_text(PROGRAM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("COSIGN_PASSWORD", "not for the application")
+    for name in ("COSIGN_PASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "not for the application")
     return "small_app"
 
 
@@ -69,7 +70,7 @@ def test_it_is_told_where_the_sites_answer_and_kept_alive(app, small_app):
     told = requests.get(state.url, timeout=5).json()
     assert json.loads(told["LOOPLINE_SERVICES"]) == services
     assert (told["LOOPLINE_MODEL"], told["PORT"]) == ("flights", state.url.rpartition(":")[2])
-    assert told["COSIGN_PASSWORD"] is None
+    assert told["COSIGN_PASSWORD"] is told["AWS_SECRET_ACCESS_KEY"] is None
     os.kill(state.pid, signal.SIGKILL)
     again = _tick_until(small, services, "flights", lambda now: now.state == READY and now.pid != state.pid)
     assert again.url == state.url

@@ -3,7 +3,10 @@
 import os
 import signal
 import socket
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sites_world as world
@@ -12,6 +15,7 @@ from loopline.pipelines.sites import site as site_module
 from loopline.pipelines.sites.images import Images
 from loopline.pipelines.sites.plan import Plan
 from loopline.pipelines.sites.ports import free_port
+from loopline.pipelines.sites.server import Server, bind
 from loopline.pipelines.sites.site import Site
 from loopline.pipelines.sites.state import DEGRADED, FAILED, IDLE, READY, RESTARTING, SiteState, read_states, sites_home
 
@@ -45,6 +49,26 @@ def _tick_until(site, plan, condition, seconds=30.0):
             return site.state
         assert time.monotonic() < deadline, site.state
         time.sleep(0.05)
+
+
+def _environment(release, url, traffic_uri) -> str:
+    """Return the environment that a model server would be started with."""
+    plan = replace(_plan(release, url), traffic_uri=traffic_uri)
+    with bind(url, "edge") as listener:
+        server = Server(plan, sites_home(), listener, 0, sites_home() / "edge")
+        try:
+            return Path(f"/proc/{server.pid}/environ").read_text()
+        finally:
+            server.kill()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the environment of a process is read in /proc")
+def test_a_server_gets_the_login_of_its_traffic_log_alone(sites, images, url, monkeypatch, tmp_path):
+    for name in ("AWS_SECRET_ACCESS_KEY", "GIT_PASSWORD", "COSIGN_PASSWORD"):
+        monkeypatch.setenv(name, "hidden-secret")
+    assert "hidden-secret" not in _environment(images.first, url, str(tmp_path))
+    found = _environment(images.first, url, "s3://traffic/log").split("\0")
+    assert [entry for entry in found if "hidden-secret" in entry] == ["AWS_SECRET_ACCESS_KEY=hidden-secret"]
 
 
 def _kill(site) -> None:
