@@ -44,8 +44,12 @@ def init_config_repository(path: str | Path = "", sites: Sequence[str] = SITES, 
         work, bare = Path(folder) / "work", Path(folder) / "bare.git"
         _write_template(work, sites)
         _commit_all(work, bare, branch)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bare.replace(path)
+        try:
+            bare.replace(path)
+        except OSError:
+            if not (path / "HEAD").is_file():
+                raise
+            return str(path)  # another process was faster
     logger.info("made the configuration repository %s", path)
     return str(path)
 
