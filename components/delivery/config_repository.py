@@ -18,7 +18,7 @@ from loopline.components.delivery.release import (
 from loopline.components.errors import InputError
 
 #: A label of DNS, since Argo CD names an application and Kubernetes a namespace after a site.
-_SITE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+SITE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FOLDER = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 #: Trailers of the commits: what was promoted, and by which runs; what a rollback took away.
@@ -53,7 +53,7 @@ def parse_sites(sites: str) -> list[str]:
     """
     names = [name for name in (part.strip() for part in sites.split(",")) if name]
     for name in names:
-        if not _SITE.fullmatch(name):
+        if not SITE_NAME.fullmatch(name):
             raise InputError(f"{name!r} is not a name of a site: write lower-case letters, digits and hyphens.")
     return list(dict.fromkeys(names))
 

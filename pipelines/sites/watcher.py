@@ -1,6 +1,7 @@
 """Watch the configuration repository, as Argo CD does on a cluster."""
 
 import logging
+import math
 import shutil
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from loopline.components.delivery.config_repository import SITE_NAME
 from loopline.components.delivery.git import locate_repository, run_git
 from loopline.components.delivery.git_repository import Repository
 from loopline.components.delivery.release import RELEASE_FILE, SITE_FILE, read_release_env, read_site_env
@@ -56,8 +58,10 @@ class Watcher:
             interval_s: Seconds between two looks; 0 for what suits the repository's place.
 
         Raises:
-            InputError: The address cannot be used.
+            InputError: The address or the interval cannot be used.
         """
+        if not 0 <= interval_s < math.inf:
+            raise InputError(f"The interval is {interval_s:g} s: write how many seconds to wait, or 0.")
         self.latest = Snapshot()
         url = locate_repository(repository)
         self._mirror = mirror
@@ -104,6 +108,9 @@ class Watcher:
         sites = self._copy.list_folders("sites")
         if not sites:
             raise InputError(f"Repository {self._copy.url} has no folder in sites/: begin with deploy/config-repo.")
+        if strange := [site for site in sites if not SITE_NAME.fullmatch(site)]:
+            # It names a folder here, which is deleted with the site: a tree that was made by hand may say even "..".
+            raise InputError(f"{strange[0]!r} in sites/ is no name of a site: use lower-case letters, digits, hyphens.")
         if taken := sorted(RESERVED.intersection(sites)):
             raise InputError(f"A site on this machine cannot be called {taken[0]!r}: rename sites/{taken[0]}.")
         return {site: self._read_plan(commit, site) for site in sites}

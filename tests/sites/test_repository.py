@@ -9,6 +9,7 @@ from loopline.components.delivery.git import default_repository
 from loopline.components.delivery.release import Release
 from loopline.components.environment import home
 from loopline.components.errors import InputError
+from loopline.pipelines.sites import repository as repository_module
 from loopline.pipelines.sites.repository import init_config_repository
 from loopline.pipelines.sites.watcher import Watcher
 
@@ -101,3 +102,50 @@ def test_a_site_cannot_have_a_name_of_the_agents_own():
         (tree / "sites" / "edge").rename(tree / "sites" / "images")
         subprocess.run(["git", "add", "-A"], cwd=tree, check=True)
     assert "rename sites/images" in _look().latest.problem
+
+
+@pytest.mark.parametrize("name", ["..", "Edge", "a\nb"])
+def test_a_folder_that_cannot_be_a_site_is_named(name):
+    """Git takes any name into a tree; it must not become a folder of this machine."""
+    bare = world.make_repository("edge")
+    _name_folder(bare, "edge", name)
+    snapshot = _look().latest
+    assert snapshot.plans == {}
+    assert f"{name!r} in sites/ is no name of a site" in snapshot.problem
+
+
+def _name_folder(bare: str, old: str, new: str) -> None:
+    """Rename a site's folder by writing Git's trees, which no working copy with such a name could do."""
+
+    def git(*arguments: str, data: bytes = b"") -> str:
+        command = ["git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "--git-dir", bare, *arguments]
+        return subprocess.run(command, input=data, capture_output=True, check=True).stdout.decode()
+
+    sites = git("ls-tree", "-z", "main:sites").replace(f"\t{old}\0", f"\t{new}\0")
+    tree = git("mktree", "-z", data=sites.encode()).strip()
+    top = [line for line in git("ls-tree", "-z", "main").split("\0") if line and not line.endswith("\tsites")]
+    root = git("mktree", "-z", data="\0".join([*top, f"040000 tree {tree}\tsites", ""]).encode()).strip()
+    commit = git("commit-tree", root, "-p", "main", "-m", "Rename by hand").strip()
+    git("update-ref", "refs/heads/main", commit)
+
+
+@pytest.mark.parametrize("interval", [-1.0, float("nan"), float("inf")])
+def test_an_interval_that_is_none_is_refused(interval):
+    world.make_repository("edge")
+    with pytest.raises(InputError, match="The interval is"):
+        Watcher(str(default_repository()), "main", home() / "mirror", interval)
+
+
+def test_it_is_made_once_by_processes_at_once(monkeypatch):
+    commit_all = repository_module._commit_all
+
+    def commit_and_be_overtaken(*arguments):
+        commit_all(*arguments)
+        monkeypatch.setattr(repository_module, "_commit_all", commit_all)
+        first.append((init_config_repository(path, ["edge"]), _look().latest.commit))
+
+    path, first = home() / "config-repo.git", []
+    monkeypatch.setattr(repository_module, "_commit_all", commit_and_be_overtaken)
+    assert init_config_repository(path, ["cloud"]) == first[0][0]
+    assert _look().latest.commit == first[0][1]
+    assert [file.name for file in home().iterdir() if file.name.startswith(".")] == []
