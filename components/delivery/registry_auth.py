@@ -92,7 +92,8 @@ class RegistryAuth(requests.auth.AuthBase):
             else:
                 response = session.get(address, params=asked, **options)
         except requests.exceptions.RequestException as error:
-            raise InputError(
+            untrusted = isinstance(error, requests.exceptions.SSLError)
+            raise (InputError if untrusted else TemporaryError)(
                 f"The token server {server} of registry {self._host} cannot be asked ({network_reason(error)}): try "
                 "again later, or check the network, the proxy and SSL_CERT_FILE."
             ) from None
