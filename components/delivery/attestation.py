@@ -6,7 +6,6 @@ spec/v1/statement.md and spec/predicates/test-result.md.
 """
 
 import base64
-import binascii
 
 from loopline.components.delivery.keys import Keys, load_keys
 from loopline.components.delivery.oci import Document, blob_descriptor, digits, encode, parse
@@ -153,7 +152,7 @@ def _statement(store: Store, layer: dict, keys: Keys) -> dict | None:
     try:
         kind, payload = envelope["payloadType"], base64.b64decode(envelope["payload"], validate=True)
         signatures = [base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"]]
-    except (KeyError, TypeError, binascii.Error):
+    except (KeyError, TypeError, ValueError):
         return None
     if kind != _STATEMENT or not any(keys.verifies(one, signed_bytes(kind, payload)) for one in signatures):
         return None

@@ -4,7 +4,6 @@ Formats: https://docs.docker.com/reference/cli/docker/login and containers-auth.
 """
 
 import base64
-import binascii
 import json
 import os
 import subprocess
@@ -95,12 +94,15 @@ def _find(file: Path, host: str, repository: str) -> Credentials | None:
         raise InputError(f"The login in {file} cannot be read ({type(error).__name__}): {ADVICE}.") from None
     if not isinstance(config, dict):
         raise InputError(f"The login in {file} cannot be read (it is no JSON object): {ADVICE}.")
-    logins = {_place(name): login for name, login in (config.get("auths") or {}).items() if login}
-    helpers = {_place(name): helper for name, helper in (config.get("credHelpers") or {}).items()}
+    auths, own_helpers = (config.get(key) or {} for key in ("auths", "credHelpers"))
+    if not (isinstance(auths, dict) and isinstance(own_helpers, dict)):
+        raise InputError(f"The login in {file} cannot be read (auths and credHelpers are JSON objects): {ADVICE}.")
+    logins = {_place(name): login for name, login in auths.items() if login}
+    helpers = {_place(name): helper for name, helper in own_helpers.items()}
     for place in _places(host, repository):
         if place in logins:
             return _login(logins[place], file)
-    known = any(_place(name) in _hosts(host) for name in config.get("auths") or {})
+    known = any(_place(name) in _hosts(host) for name in auths)
     helper = next((helpers[name] for name in _hosts(host) if name in helpers), "")
     helper = helper or (config.get("credsStore") if known else "")
     return _ask_helper(helper, host, file) if helper else None
@@ -123,12 +125,15 @@ def _places(host: str, repository: str) -> list[str]:
 
 
 def _login(login: dict, file: Path) -> Credentials:
-    token = login.get("identitytoken", "")
-    user, password = login.get("username", ""), login.get("password", "")
-    if not user and login.get("auth"):
+    names = ("identitytoken", "username", "password", "auth")
+    values = [login.get(name) or "" for name in names] if isinstance(login, dict) else [login]
+    if not all(isinstance(value, str) for value in values) or len(values) < len(names):
+        raise InputError(f"A login in {file} is not what container tools write: {ADVICE}.")
+    token, user, password, auth = values
+    if not user and auth:
         try:
-            user, _, password = base64.b64decode(login["auth"], validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError, TypeError):
+            user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except ValueError:  # no ASCII, no base64 or no UTF-8
             raise InputError(f"A login in {file} is not base64 of user:password: {ADVICE}.") from None
     return Credentials(user, password.rstrip("\0"), token, str(file))
 
@@ -145,7 +150,7 @@ def _ask_helper(helper: str, host: str, file: Path) -> Credentials | None:
         return None  # it has no login for this host
     try:
         answer = json.loads(done.stdout)
-        user, secret = answer["Username"], answer["Secret"]
+        user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{command}, which {file} names, answers no login: {ADVICE}.") from None
     if user == "<token>":

@@ -213,13 +213,18 @@ def check_descriptor(descriptor: object) -> dict:
     """Return a descriptor that somebody else may have written, once it is one.
 
     Args:
-        descriptor: It should have ``digest`` and ``size``.
+        descriptor: It should have ``digest`` and ``size``, and what else it has should be of its kind.
 
     Raises:
         InputError: It has not.
     """
     size = descriptor.get("size") if isinstance(descriptor, dict) else None
-    if not (isinstance(size, int) and size >= 0):
+    if not (
+        isinstance(size, int)
+        and size >= 0
+        and isinstance(descriptor.get("mediaType", ""), str)
+        and all(isinstance(descriptor.get(name) or {}, dict) for name in ("annotations", "platform"))
+    ):
         raise InputError(f"{descriptor!r} is not a descriptor of a manifest or blob: the image is damaged.")
     digits(descriptor.get("digest"))
     return descriptor

@@ -129,7 +129,7 @@ def test_the_result_of_another_image_is_refused(image, small_model):
         verify_tested(image)
 
 
-@pytest.mark.parametrize("what", ["result", "signature", "no envelope"])
+@pytest.mark.parametrize("what", ["result", "signature", "no signature", "letters", "no envelope"])
 def test_a_changed_result_is_refused(what, image):
     attest_tested(image, {**PASSED, "result": "FAILED"})
     reference = ImageReference.parse(image)
@@ -139,7 +139,11 @@ def test_a_changed_result_is_refused(what, image):
         statement = base64.b64decode(envelope["payload"]).replace(b"FAILED", b"PASSED")
         envelope["payload"] = base64.b64encode(statement).decode()
     elif what == "signature":
-        envelope["signatures"] = [{"sig": base64.b64encode(b"x" * 70).decode()}, {"sig": None}][:1]
+        envelope["signatures"] = [{"sig": base64.b64encode(b"x" * 70).decode()}]
+    elif what == "no signature":
+        envelope["signatures"] = [{"sig": None}]
+    elif what == "letters":
+        envelope["signatures"] = [{"sig": "\u00e9"}]
     else:
         envelope = {"payload": 1}
     data = encode(envelope)

@@ -107,6 +107,10 @@ def test_a_helper_is_asked(tmp_path, monkeypatch):
         ("not json", r"cannot be read \(JSONDecodeError\)"),
         ("[]", r"cannot be read \(it is no JSON object\)"),
         (f'{{"auths": {{"{HOST}": {{"auth": "%%%"}}}}}}', "is not base64 of user:password"),
+        (f'{{"auths": {{"{HOST}": {{"auth": "\u00e9"}}}}}}', "is not base64 of user:password"),
+        (f'{{"auths": {{"{HOST}": "secret"}}}}', "is not what container tools write"),
+        (f'{{"auths": {{"{HOST}": {{"username": 1}}}}}}', "is not what container tools write"),
+        ('{"auths": ["secret"]}', "auths and credHelpers are JSON objects"),
     ],
 )
 def test_a_file_that_is_no_login_is_named(text, sentence, tmp_path, monkeypatch):

@@ -15,10 +15,10 @@ from delivery_registry import run_registry
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image
 from loopline.components.delivery.keys import load_keys, public_pem
-from loopline.components.delivery.oci import Document, encode
+from loopline.components.delivery.oci import Blob, Document, blob_descriptor, encode
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.registry import Registry
-from loopline.components.delivery.signing import sign, signature_tag, verify
+from loopline.components.delivery.signing import PAYLOAD, sign, signature_tag, verify
 from loopline.components.delivery.store import open_store, read_blob
 from loopline.components.errors import InputError
 
@@ -164,10 +164,31 @@ def test_a_changed_signature_is_refused(image):
         verify(image)
 
 
-@pytest.mark.parametrize("signature", ["", "%%%", "AAAA", None])
+@pytest.mark.parametrize("signature", ["", "%%%", "AAAA", "\u00e9", None])
 def test_no_signature_is_none(signature, image):
     change_signatures(image, lambda layers: layers[0]["annotations"].update({ANNOTATION: signature}))
     with pytest.raises(InputError, match="is not signed with the key"):
+        verify(image)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"annotations": ["text"]}, {"annotations": "text"}, {"mediaType": ["text"]}, {"platform": "linux"}]
+)
+def test_a_damaged_signature_is_named(damage, small_model):
+    image = build_image(small_model, version=3)
+    change_signatures(image, lambda layers: layers[0].update(damage))
+    with pytest.raises(InputError, match="is not a descriptor of a manifest or blob"):
+        verify(image)
+
+
+@pytest.mark.parametrize("payload", [b"some text", b"[]", b"{}", b'{"critical": {"image": "text"}}'])
+def test_what_else_the_key_signed_is_no_signature(payload, small_model):
+    image = build_image(small_model, version=3)
+    signature = base64.b64encode(load_keys().sign(payload)).decode()
+    described = blob_descriptor(PAYLOAD, payload, annotations={ANNOTATION: signature})
+    open_store(ImageReference.parse(image)).push_blob(Blob.of(payload))
+    change_signatures(image, lambda layers: layers.__setitem__(0, described))
+    with pytest.raises(InputError, match="was made for something that is no image"):
         verify(image)
 
 
