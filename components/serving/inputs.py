@@ -9,6 +9,9 @@ from loopline.components.errors import InputError
 
 #: The most rows of one request: a batch above it belongs into several, so that no request holds up the others.
 MAX_ROWS = 50_000
+#: The most tensors of one request. MLServer takes kilobytes for each: without a limit a request of some MiB would take
+#: it gigabytes and minutes.
+MAX_TENSORS = 10_000
 _FLOATS = ("FP32", "FP64", "FP16")
 _INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 #: What the values of each datatype may be in Python. A missing number is null.

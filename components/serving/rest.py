@@ -16,10 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette_exporter import PrometheusMiddleware
 
 from loopline.components.errors import InputError
+from loopline.components.serving.inputs import MAX_ROWS, MAX_TENSORS
 from loopline.components.serving.runtime import LooplineModel
 
 #: The largest body of a request, unpacked.
 MAX_BYTES = 16 * 2**20
+#: The most sizes in the shape of a tensor: MLServer makes an error of a kilobyte for each that is no number.
+MAX_SIZES = 8
 _TOO_LARGE = f"The request is larger than {MAX_BYTES // 2**20} MiB: send fewer rows at once."
 _BINARY = "Binary tensors are not read over REST: send the values as JSON, or use gRPC."
 #: MLServer answers these with 200 before it has looked at the request.
@@ -63,19 +66,18 @@ class ShortRoute:
         self._seconds = counts.request_time.labels("POST", template, 200, _APP)
         self._open = counts.requests_in_progress.labels("POST", _APP)
 
-    async def answer(self, body: bytes, send) -> bool:
+    async def answer(self, request: dict, start: float, send) -> bool:
         """Answer a request.
 
         Args:
-            body: Its JSON.
+            request: What ``_is_usual`` found to be one.
+            start: When it was there, by ``time.perf_counter``.
             send: What ASGI gave to answer with.
 
         Returns:
             Whether it was answered; MLServer is to answer what is unusual, and to say what is wrong.
         """
-        start = time.perf_counter()
-        request = _read_usual(body) if self._model.ready else None
-        if request is None:
+        if not self._model.ready:
             return False
         try:
             with self._open.track_inprogress():
@@ -100,21 +102,46 @@ class ShortRoute:
         return True
 
 
-def _read_usual(body: bytes) -> dict | None:
-    """Return a request that needs none of what MLServer does for the others, else None."""
+def _parse(body: bytes):
+    """Return the JSON of a body; None where it is none, which is for MLServer to say.
+
+    Raises:
+        Refusal: It has more of something than any model takes.
+    """
     try:
         request = orjson.loads(body)
     except ValueError:
         return None
+    if type(request) is not dict:
+        return request
+    for name in ("inputs", "outputs"):
+        tensors = request.get(name)
+        if type(tensors) is not list:
+            continue
+        if len(tensors) > MAX_TENSORS:
+            raise Refusal(400, f"The request has {len(tensors)} {name}: send at most {MAX_TENSORS}.")
+        for tensor in tensors:
+            if type(tensor) is dict:
+                _check_lengths(tensor)
+    return request
+
+
+def _check_lengths(tensor: dict) -> None:
+    shape, values = tensor.get("shape"), tensor.get("data")
+    if type(shape) is list and len(shape) > MAX_SIZES:
+        raise Refusal(400, f"A shape in the request has {len(shape)} sizes: write [rows] or [rows, 1].")
+    if type(values) is list and len(values) > MAX_ROWS:
+        raise Refusal(400, f"An input has {len(values)} values: send at most {MAX_ROWS} rows in one request.")
+
+
+def _is_usual(request) -> bool:
+    """Return whether a request needs none of what MLServer does for the others."""
     if type(request) is not dict or request.get("parameters") or request.get("outputs"):
-        return None
+        return False
     inputs = request.get("inputs")
     if type(inputs) is not list or not inputs:
-        return None
-    for tensor in inputs:
-        if type(tensor) is not dict or "parameters" in tensor:
-            return None
-    return request
+        return False
+    return all(type(tensor) is dict and "parameters" not in tensor for tensor in inputs)
 
 
 class Front:
@@ -137,12 +164,15 @@ class Front:
             if scope["path"].endswith(_STREAMS):
                 raise Refusal(404, _NO_STREAM)
             body, scope = await _read_body(scope, receive)
+            start = time.perf_counter()
+            request = _parse(body)
         except Refusal as refusal:
             await _refuse(send, refusal)
             return
         route = self.routes.get(scope["path"])
-        if route and _is_json(scope) and await route.answer(body, send):
+        if route and _is_json(scope) and _is_usual(request) and await route.answer(request, start, send):
             return
+        del request  # MLServer reads the body again: not both at once
         await self._app(scope, _replay(body, receive), send)
 
 

@@ -19,6 +19,7 @@ from mlserver.grpc.utils import handle_mlserver_error
 from mlserver.types import Parameters
 
 from loopline.components.errors import InputError
+from loopline.components.serving.inputs import MAX_TENSORS
 
 
 class Servicer(InferenceServicer):
@@ -35,6 +36,10 @@ class Servicer(InferenceServicer):
 
     def _InsertHeaders(self, request: pb.ModelInferRequest, context):
         raw, inputs = len(request.raw_input_contents), len(request.inputs)
+        if max(inputs, len(request.outputs)) > MAX_TENSORS:
+            raise InferenceError(
+                f"The message has {inputs} inputs and {len(request.outputs)} outputs: send at most {MAX_TENSORS}."
+            )
         if raw and raw != inputs:
             raise InferenceError(f"The message has {raw} raw contents for {inputs} inputs: send one for each.")
         if "headers" in request.parameters:

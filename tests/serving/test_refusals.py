@@ -12,6 +12,7 @@ from serving_models import golden_request
 from loopline.components.data.schema import Column, Schema
 from loopline.components.delivery.golden import read_golden, replay
 from loopline.components.delivery.inference import RefusedError, call_grpc
+from loopline.components.delivery.latency import peak_memory_mb
 from loopline.components.delivery.malformed import try_grpc, try_rest
 from loopline.components.errors import InputError
 from loopline.components.serving.inputs import MAX_ROWS, InputReader
@@ -148,6 +149,36 @@ def test_a_body_of_unknown_length_is_limited_too(server):
     except requests.exceptions.ConnectionError:
         return  # it hung up while the rest was still being sent
     assert "larger than" in refusal(answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"inputs": [' + b"{}," * 200_000 + b"{}]}", "has 200001 inputs: send at most"),
+        (b'{"inputs": [{}], "outputs": [' + b"{}," * 200_000 + b"{}]}", "has 200001 outputs: send at most"),
+        (b'{"inputs": [{"shape": [' + b'"a",' * 200_000 + b"1]}]}", "has 200001 sizes"),
+        (b'{"inputs": [{"data": [' + b"[]," * 200_000 + b"1]}]}", "has 200001 values: send at most"),
+    ],
+)
+@pytest.mark.parametrize("path", [PATH, "/v2/models/none/infer"])
+def test_a_request_of_many_parts_costs_little(server, body, said, path):
+    """MLServer would take a gigabyte for the errors of each of these."""
+    before = peak_memory_mb(server.pid)
+    answer = requests.post(server.url + path, body, headers={"Content-Type": "application/json"}, timeout=60)
+    assert said in refusal(answer)
+    assert peak_memory_mb(server.pid) - before < 200
+
+
+def test_a_message_of_many_parts_costs_little(server):
+    from mlserver.grpc import dataplane_pb2 as pb
+
+    message = pb.ModelInferRequest(model_name="small-late")
+    message.inputs.extend([pb.ModelInferRequest.InferInputTensor()] * 200_000)
+    before = peak_memory_mb(server.pid)
+    with pytest.raises(RefusedError, match="200000 inputs and 0 outputs: send at most") as caught:
+        call_grpc(server.grpc, "ModelInfer", message, 60)
+    assert caught.value.status == "INVALID_ARGUMENT"
+    assert peak_memory_mb(server.pid) - before < 200
 
 
 def test_a_packed_request_is_unpacked(server, model):
