@@ -108,7 +108,21 @@ class ServedModel:
 
     def _predict(self, tensors: Sequence[Mapping]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         columns = self._reader.read(tensors)
-        return columns, self._predictor.score(columns)
+        return columns, self._score(columns)
+
+    def _score(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """Predict rows whose values are right each by itself, and may still be more than the model can calculate with."""
+        try:
+            scores = self._predictor.score(columns)
+        except ValueError as error:  # what scikit-learn raises
+            reason = str(error).partition("\n")[0][:200].rstrip(".")
+            raise InputError(f"The model cannot predict these rows ({reason}): check their values.") from None
+        if not np.isfinite(scores).all():
+            row = int(np.argmin(np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)))
+            raise InputError(
+                f"The model has no prediction for row {row}: check its values, one is far from all others."
+            )
+        return scores
 
     def _outputs(self, scores: np.ndarray) -> list[dict]:
         if not self.manifest.is_classification:
@@ -144,7 +158,7 @@ class ServedModel:
         return contributions.Explainer(self._explained_score, feature_columns(table, features))
 
     def _explained_score(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        scores = self._predictor.score(columns)
+        scores = self._score(columns)
         return scores[:, -1] if self.manifest.is_classification else scores
 
     async def _beside(self, function, *arguments):

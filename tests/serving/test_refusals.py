@@ -1,5 +1,6 @@
 """Requests that cannot be answered: one sentence with a 4xx, and the server lives on."""
 
+import asyncio
 import copy
 import gzip
 import json
@@ -7,7 +8,9 @@ import random
 
 import pytest
 import requests
+from delivery_models import train_small
 from serving_models import golden_request
+from training_tables import OTHERS
 
 from loopline.components.data.schema import Column, Schema
 from loopline.components.delivery.golden import read_golden, replay
@@ -17,6 +20,9 @@ from loopline.components.delivery.malformed import try_grpc, try_rest
 from loopline.components.errors import InputError
 from loopline.components.serving.inputs import MAX_ROWS, InputReader
 from loopline.components.serving.rest import MAX_BYTES
+from loopline.components.serving.served import ServedModel
+from loopline.components.training import write
+from loopline.components.training.train import train_estimator
 
 PATH = "/v2/models/small-late/infer"
 READER = InputReader(Schema((Column("size", "number"), Column("color", "category"), Column("on", "boolean"))))
@@ -179,6 +185,29 @@ def test_a_message_of_many_parts_costs_little(server):
         call_grpc(server.grpc, "ModelInfer", message, 60)
     assert caught.value.status == "INVALID_ARGUMENT"
     assert peak_memory_mb(server.pid) - before < 200
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [("LogisticRegression", "cannot predict these rows"), ("GaussianNB", "has no prediction for row 1")],
+)
+def test_values_that_a_model_cannot_calculate_with(tmp_path, monkeypatch, estimator, said):
+    """A number that single precision holds, whose square it does not: some estimators raise, some answer NaN."""
+    monkeypatch.setattr(write, "_try_onnx", lambda *arguments: "the test wants scikit-learn itself")
+    train_small(tmp_path)
+    train_estimator(
+        tmp_path / "train.parquet", None, tmp_path / "schema.json", tmp_path / estimator, target="late",
+        exclude=OTHERS["late"], estimator=estimator, name="small-late",
+    )  # fmt: skip
+    served = ServedModel(tmp_path / estimator)
+    _, request = golden_request(tmp_path / estimator, 2)
+    tensors = {tensor["name"]: tensor for tensor in request["inputs"]}
+    assert asyncio.run(served.infer(request))["outputs"]
+    name = "size" if estimator == "LogisticRegression" else "count"
+    tensors[name]["data"][1] = 3.4e38
+    with pytest.raises(InputError, match=said):
+        asyncio.run(served.infer(request))
+    served.close()
 
 
 def test_a_packed_request_is_unpacked(server, model):
