@@ -111,7 +111,7 @@ class ServedModel:
         return columns, self._score(columns)
 
     def _score(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        """Predict rows whose values are right each by itself, and may still be more than the model can calculate with."""
+        """Predict rows of values that are right each by itself, and may still be too much for the model."""
         try:
             scores = self._predictor.score(columns)
         except ValueError as error:  # what scikit-learn raises
