@@ -155,17 +155,14 @@ def predict_grpc(address: str, model: str, table: pa.Table, features: Schema, ti
         raise InputError(f"The answer of {address} holds no predictions: its outputs are {', '.join(positions)}.")
     output = answer.outputs[positions[name]]
     raw = answer.raw_output_contents
-    values = np.frombuffer(raw[positions[name]], "<f4") if raw else np.asarray(output.contents.fp32_contents, "<f4")
     try:
-        values = values.reshape(list(output.shape))
-    except ValueError as error:
+        values = np.frombuffer(raw[positions[name]], "<f4") if raw else np.asarray(output.contents.fp32_contents, "<f4")
+        scores = _shape_scores(values.reshape(list(output.shape)), name, table.num_rows)
+    except (IndexError, TypeError, ValueError) as error:
         raise InputError(f"The answer of {address} contradicts itself ({error}).") from None
-    return Answer(
-        _shape_scores(values, name, table.num_rows),
-        answer.model_name,
-        answer.model_version,
-        {key: getattr(value, value.WhichOneof("parameter_choice")) for key, value in answer.parameters.items()},
-    )
+    chosen = {key: value.WhichOneof("parameter_choice") for key, value in answer.parameters.items()}
+    parameters = {key: getattr(answer.parameters[key], choice) for key, choice in chosen.items() if choice}
+    return Answer(scores, answer.model_name, answer.model_version, parameters)
 
 
 def build_grpc_request(model: str, table: pa.Table, features: Schema):
@@ -266,11 +263,12 @@ def call_grpc(address: str, method: str, request, timeout_s: float = 10.0):
 
 def _request(address: str, path: str, body: Mapping | None, timeout_s: float) -> requests.Response:
     url = address.rstrip("/") + path
+    # The second is what OpenShift sets.
+    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
     try:
         with requests.Session() as session:
-            # SSL_CERT_FILE is what OpenShift sets. A proxy does not know this machine's own servers.
+            # A proxy does not know this machine's own servers.
             session.trust_env = urlsplit(url).hostname not in LOCAL_HOSTS
-            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
             method = "GET" if body is None else "POST"
             return session.request(
                 method, url, json=body, auth=_authorize, timeout=timeout_s, verify=verify, allow_redirects=False
@@ -279,8 +277,10 @@ def _request(address: str, path: str, body: Mapping | None, timeout_s: float) ->
         raise UnreachableError(
             f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
         ) from None
-    except (requests.exceptions.RequestException, OSError) as error:
+    except requests.exceptions.RequestException as error:
         raise UnreachableError(f"No model server answers at {address} ({type(error).__name__}).") from None
+    except OSError:
+        raise InputError(f"The certificate authorities in {verify} cannot be read: name a PEM file.") from None
 
 
 def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -2,6 +2,7 @@ import contextlib
 import json
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -113,6 +114,71 @@ def test_a_token_is_sent_where_nobody_else_reads_it(monkeypatch):
         assert call_rest(f"http://127.0.0.1:{port}", "/") == {"authorization": "Bearer hunter2"}
         # 127.0.0.2 is this machine, too, by a name that is not known for it: as good as a foreign host.
         assert call_rest(f"http://127.0.0.2:{port}", "/") == {"authorization": None}
+
+
+def test_authorities_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(InputError, match=r"none\.pem cannot be read: name a PEM file") as caught:
+        is_ready("https://127.0.0.1:1")
+    assert not isinstance(caught.value, UnreachableError), "no waiting helps"
+
+
+@contextlib.contextmanager
+def answering(answer):
+    """Run a gRPC server that gives one answer to everything; yields its address."""
+    import grpc
+    from mlserver.grpc.dataplane_pb2_grpc import (
+        GRPCInferenceServiceServicer,
+        add_GRPCInferenceServiceServicer_to_server,
+    )
+
+    class Servicer(GRPCInferenceServiceServicer):
+        def ModelInfer(self, request, context):
+            return answer
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_GRPCInferenceServiceServicer_to_server(Servicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+def _answers() -> dict:
+    """Answers over gRPC that contradict themselves; a server that gives them is none of MLServer's."""
+    from mlserver.grpc import dataplane_pb2 as pb
+
+    def answer(shape: list, raw: list, values: list) -> pb.ModelInferResponse:
+        found = pb.ModelInferResponse(model_name="small-late", raw_output_contents=raw)
+        output = found.outputs.add(name="probabilities", datatype="FP32", shape=shape)
+        output.contents.fp32_contents.extend(values)
+        return found
+
+    return {
+        "no shape": answer([], [], [0.5]),
+        "another shape": answer([1, 2], [], [0.5]),
+        "no rows": answer([0, 2], [], []),
+        "raw values cut off": answer([1, 2], [b"\0" * 7], []),
+        "too many rows": answer([2, 2], [], [0.5] * 4),
+    }
+
+
+@pytest.mark.parametrize("name", ["no shape", "another shape", "no rows", "raw values cut off", "too many rows"])
+def test_an_answer_that_contradicts_itself_is_said_in_a_sentence(small_model, name):
+    with answering(_answers()[name]) as where, pytest.raises(InputError, match="The answer of 127"):
+        predict_grpc(where, "small-late", make_table(1, 0), load_features(small_model))
+
+
+def test_a_parameter_without_a_value_is_left_out(small_model):
+    from mlserver.grpc import dataplane_pb2 as pb
+
+    found = pb.ModelInferResponse(model_name="small-late")
+    found.outputs.add(name="probabilities", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([0.25, 0.75])
+    found.parameters["empty"].SetInParent()
+    found.parameters["site"].string_param = "edge"
+    with answering(found) as where:
+        answer = predict_grpc(where, "small-late", make_table(1, 0), load_features(small_model))
+    assert answer.parameters == {"site": "edge"} and answer.scores.tolist() == [[0.25, 0.75]]
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
