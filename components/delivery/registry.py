@@ -44,6 +44,8 @@ TIMEOUT_S = (10, 120)
 ATTEMPTS = 3
 #: Seconds, at least and at most, until a tag is read again to see whether somebody else wrote it meanwhile.
 SETTLE_S = (0.05, 0.15)
+#: Seconds before a request that reads is made again, doubled each time.
+BACKOFF_S = 0.3
 _ACCEPT = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _AGAIN = (429, 500, 502, 503, 504)
 #: What is answered where there is nothing, and by registries that do not know what referrers are.
@@ -290,7 +292,7 @@ class Registry:
             other=0,
             allowed_methods=("GET", "HEAD"),
             status_forcelist=_AGAIN,
-            backoff_factor=0.3,
+            backoff_factor=BACKOFF_S,
             raise_on_status=False,
         )
         adapter = HTTPAdapter(max_retries=retry)

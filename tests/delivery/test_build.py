@@ -26,7 +26,7 @@ from loopline.components.model.directory import read_manifest, read_release
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry")) as running:
+    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
         yield running
 
 

@@ -33,7 +33,7 @@ EMPTY_CONFIG = b"{}"
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry")) as running:
+    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
         yield running
 
 
@@ -59,7 +59,7 @@ def small_document(text: str, subject: Document | None = None) -> Document:
 
 
 def test_a_login_is_asked_for_and_a_wrong_or_expired_one_is_named(small_model, tmp_path, monkeypatch):
-    with run_registry(tmp_path / "registry", login=True) as running:
+    with run_registry(tmp_path / "registry", login=True, memory=True) as running:
         image = running.image("models/late")
         assert f"Registry {running.host} wants a login and there is none for it" in refused(small_model, image)
         login = write_login(tmp_path / "auth.json", running.host)
@@ -81,7 +81,7 @@ def test_tokens_are_fetched_and_a_refused_login_is_named(small_model, tmp_path, 
     passwords = {USER: PASSWORD}
     with (
         run_server(token_server(folder, passwords)) as issuer,
-        run_registry(folder, tokens=f"http://{issuer}") as running,
+        run_registry(folder, tokens=f"http://{issuer}", memory=True) as running,
     ):
         image = running.image("models/late")
         assert "wants a login and there is none for it" in refused(small_model, image)
@@ -107,7 +107,7 @@ def test_a_login_that_may_only_read_is_told_so(small_model, tmp_path, monkeypatc
     folder = tmp_path / "registry"
     with (
         run_server(token_server(folder, {USER: PASSWORD}, rights="pull")) as issuer,
-        run_registry(folder, tokens=f"http://{issuer}") as running,
+        run_registry(folder, tokens=f"http://{issuer}", memory=True) as running,
     ):
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write_login(tmp_path / "auth.json", running.host)))
         message = refused(small_model, running.image("models/late"))
@@ -161,7 +161,7 @@ def test_a_token_server_gets_the_login_of_the_registry_and_no_other(tmp_path, mo
 
 
 def test_only_a_known_authority_is_trusted_and_only_with_tls(small_model, tmp_path, monkeypatch):
-    with run_registry(tmp_path / "registry", tls=True, login=True) as running:
+    with run_registry(tmp_path / "registry", tls=True, login=True, memory=True) as running:
         image = running.image("models/late")
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write_login(tmp_path / "auth.json", running.host)))
         assert f"The certificate of registry {running.host} is not trusted: set SSL_CERT_FILE" in refused(
@@ -344,27 +344,30 @@ def test_a_tag_that_is_moved_does_not_move_the_image(registry, small_model, tmp_
         fetch_image(registry.image("models/moved:v1"), tmp_path / "tag")
 
 
-def test_a_changed_byte_in_the_registry_is_found(registry, small_model, tmp_path):
-    image = build_image(small_model, image=registry.image("models/changed"), version=1)
-    store = Registry(registry.host, "models/changed")
-    index = store.get_manifest(ImageReference.parse(image).digest)
-    document = store.get_manifest(index.content["manifests"][0]["digest"])
-    for descriptor in (
-        *document.content["layers"],
-        document.content["config"],
-        document.descriptor(),
-        index.descriptor(),
-    ):
-        blob = registry.blob(descriptor["digest"])
-        original = blob.read_bytes()
-        changed = bytearray(original)
-        changed[len(changed) // 2] ^= 1
-        blob.write_bytes(changed)
-        with pytest.raises(InputError) as caught:
-            fetch_image(image, tmp_path / "fetched")
-        message = str(caught.value)
-        # The registry notices itself when it is a manifest that was changed.
-        assert "tampered with" in message or "answered HTTP" in message or "is not a JSON object" in message, message
-        assert not (tmp_path / "fetched").exists() and not list(tmp_path.glob(".fetched*"))
-        blob.write_bytes(original)
-    fetch_image(image, tmp_path / "fetched")
+def test_a_changed_byte_in_the_registry_is_found(small_model, tmp_path):
+    with run_registry(tmp_path / "registry") as running:
+        image = build_image(small_model, image=running.image("models/changed"), version=1)
+        store = Registry(running.host, "models/changed")
+        index = store.get_manifest(ImageReference.parse(image).digest)
+        document = store.get_manifest(index.content["manifests"][0]["digest"])
+        for descriptor in (
+            *document.content["layers"],
+            document.content["config"],
+            document.descriptor(),
+            index.descriptor(),
+        ):
+            blob = running.blob(descriptor["digest"])
+            original = blob.read_bytes()
+            changed = bytearray(original)
+            changed[len(changed) // 2] ^= 1
+            blob.write_bytes(changed)
+            with pytest.raises(InputError) as caught:
+                fetch_image(image, tmp_path / "fetched")
+            message = str(caught.value)
+            # The registry notices itself when it is a manifest that was changed.
+            assert "tampered with" in message or "answered HTTP" in message or "is not a JSON object" in message, (
+                message
+            )
+            assert not (tmp_path / "fetched").exists() and not list(tmp_path.glob(".fetched*"))
+            blob.write_bytes(original)
+        fetch_image(image, tmp_path / "fetched")
