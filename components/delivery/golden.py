@@ -33,6 +33,11 @@ class Golden:
     rows: pa.Table
     scores: np.ndarray
 
+    def reverse(self) -> "Golden":
+        """Return the same rows and predictions with the features in reverse order."""
+        features = self.features.select(self.features.names[::-1])
+        return Golden(self.model, self.digest, features, self.rows.select(features.names), self.scores)
+
     def slice(self, start: int, rows: int) -> "Golden":
         """Return some of the rows with their predictions."""
         part = self.rows.slice(start, rows)

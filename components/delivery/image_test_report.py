@@ -77,8 +77,8 @@ def _tiles(test: ImageTest) -> list[tuple]:
 def _add_golden(report: Report, test: ImageTest) -> None:
     report.section("Golden predictions")
     report.text(
-        "Rows that traveled with the model, with what it predicted at training, asked of the server in the image. A "
-        f"prediction may differ by {ATOL:g} + {RTOL:g} of its size."
+        "Rows that traveled with the model, with what it predicted at training, asked of the server in the image, over "
+        f"gRPC with the features in reverse order. A prediction may differ by {ATOL:g} + {RTOL:g} of its size."
     )
     rows = [
         (

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import shutil
 
@@ -7,8 +8,9 @@ import pytest
 
 from loopline.components.data.tables import read_table, write_table
 from loopline.components.delivery.golden import read_golden, replay
-from loopline.components.delivery.inference import predict_grpc
+from loopline.components.delivery.inference import Answer, predict_grpc, predict_rest
 from loopline.components.errors import InputError
+from loopline.components.model.predictor import feature_columns, load_predictor
 
 
 def altered(model, folder, row, value):
@@ -27,6 +29,36 @@ def test_a_server_of_the_model_passes(served, small_model):
     for found in (replay(golden, served.url), replay(golden, served.grpc, predict_grpc)):
         assert found.passed and found.wrong == 0 and found.rows == golden.rows.num_rows > 20
         assert found.max_difference < 1e-5
+
+
+@pytest.mark.parametrize("predict", [predict_rest, predict_grpc])
+def test_the_order_of_the_features_does_not_matter(served, small_model, predict):
+    """Neither that of the schema, which is the order of the request, nor that of the rows' columns."""
+    golden = read_golden(small_model)
+    address = served.url if predict is predict_rest else served.grpc
+    backwards = golden.reverse()
+    assert backwards.features.names == golden.features.names[::-1] != golden.features.names
+    mixed = dataclasses.replace(golden, rows=backwards.rows)
+    for other in (backwards, mixed):
+        found, straight = replay(other, address, predict), replay(golden, address, predict)
+        assert found.passed
+        np.testing.assert_array_equal(found.answer.scores, straight.answer.scores)
+
+
+def test_a_server_that_takes_features_by_position_fails(small_model):
+    """As MLServer's own classes do; here as a function, of the two features that are numbers."""
+    predictor = load_predictor(small_model)
+    numbers = ["size", "count"]
+
+    def by_position(address, model, rows, features, timeout_s):
+        sent = feature_columns(rows, features)
+        taken = iter([values for name, values in sent.items() if name in numbers])
+        columns = {name: next(taken) if name in numbers else sent[name] for name in predictor.features.names}
+        return Answer(predictor.score(columns), model, "", {})
+
+    golden = read_golden(small_model)
+    assert replay(golden, "", by_position).passed
+    assert not replay(golden.reverse(), "", by_position).passed
 
 
 def test_one_prediction_beyond_the_tolerance_fails(served, small_model, tmp_path):
