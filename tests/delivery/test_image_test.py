@@ -12,14 +12,17 @@ import pyarrow as pa
 import pytest
 from delivery_models import train_small
 from delivery_registry import run_registry
+from training_tables import OTHERS
 
 from loopline.components.data.tables import file_digest, read_table, write_table
-from loopline.components.delivery import image_test
+from loopline.components.delivery import image_test, latency
 from loopline.components.delivery.attestation import verify_tested
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.image_checks import CHECKS
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest, seal_model
+from loopline.components.training import write
+from loopline.components.training.train import train_estimator
 
 
 def servers() -> list[int]:
@@ -78,6 +81,27 @@ def test_a_good_image_in_a_registry_is_attested_and_reported(registry, tmp_path)
     text = report.read_text()
     for words in ("small-amount version 7", image, "Malformed requests over gRPC", "INVALID_ARGUMENT", "<svg", "p99"):
         assert words in text
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "skops", "joblib"])
+def test_a_model_of_every_format_passes(tmp_path, monkeypatch, kind):
+    """The formats beside ONNX, which the other tests have. How fast each is belongs to the benchmarks."""
+    monkeypatch.setattr(latency, "SECONDS", 0.3)
+    if kind != "joblib":
+        monkeypatch.setattr(write, "_try_onnx", lambda *arguments: "the test wants another format")
+    model = train_small(tmp_path)
+    if kind != "xgboost":
+        model = tmp_path / kind
+        train_estimator(
+            tmp_path / "train.parquet", None, tmp_path / "schema.json", model, target="late", exclude=OTHERS["late"],
+            estimator="DecisionTreeClassifier", name="small-late", allow_pickle=kind == "joblib",
+        )  # fmt: skip
+    assert read_manifest(model).format == kind
+    report = tmp_path / "test.html"
+    image = build_image(model, version=2)
+    assert image_test.test_image(image, report, p99_ms=2000) == image
+    assert verify_tested(image)["passedTests"] == list(CHECKS)
+    assert f"binary of late, {kind}" in report.read_text()
 
 
 def test_wrong_predictions_and_broken_budgets_are_each_named(tmp_path):
