@@ -3,12 +3,14 @@
 import contextlib
 import fcntl
 import glob
+import gzip
 import json
 import logging
 import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -185,16 +187,17 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
     media_type = layer.get("mediaType")
     if media_type not in LAYERS:
         raise InputError(f"Layer {layer['digest']} is of type {media_type}, which model images do not have.")
-    mode, found = "r|gz" if media_type.endswith("gzip") else "r|", False
+    # tarfile itself reads the first gzip stream only, and a layer may have many.
+    plain, found = gzip.GzipFile(fileobj=stream, mode="rb") if media_type.endswith("gzip") else stream, False
     try:
-        with tarfile.open(fileobj=stream, mode=mode, bufsize=CHUNK) as archive:
+        with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK) as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
                 parts = [part for part in path.parts if part not in (".", "/")]
                 if parts[:1] == [f".wh.{MODELS}"] or parts[:1] == [MODELS]:
                     found = True
                     _unpack_member(archive, member, models, parts)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(
                 f"The model cannot be written ({error.strerror}): make room, or name another folder."

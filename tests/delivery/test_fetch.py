@@ -80,6 +80,11 @@ def archive(*members: tuple) -> bytes:
     return out.getvalue()
 
 
+def in_pieces(data: bytes) -> bytes:
+    """Compress like builders that let a layer be read from its middle: a stream for each part, as gzip allows."""
+    return b"".join(gzip.compress(data[start : start + 512]) for start in range(0, len(data), 512))
+
+
 def refused(image: str, folder: Path) -> str:
     """Fetch what has to be refused: nothing is left; returns the one sentence."""
     with pytest.raises(InputError) as caught:
@@ -158,6 +163,11 @@ def test_what_is_elsewhere_in_an_image_is_left_there(small_model, tmp_path):
     [
         (add(archive(("models/extra", b"text"))), "extra in model directory"),
         (add(archive(("models/model.onnx", b"text"))), "model.onnx in model directory"),
+        (
+            add(in_pieces(archive(("etc/a", b"x" * 2000), ("models/extra", b"text"))), TAR_GZIP),
+            "extra in model directory",
+        ),
+        (add(gzip.compress(b"x" * 5000)[:-9] + bytes(9), TAR_GZIP), "is not a tar archive"),
         (add(b"x" * 5000), "is not a tar archive"),
         (add(gzip.compress(b"x" * 5000), TAR_GZIP), "is not a tar archive"),
         (add(b"x" * 5000, TAR_GZIP), "is not a tar archive"),
