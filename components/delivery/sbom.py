@@ -4,6 +4,7 @@ The same image gives the same document: its serial number follows from the image
 """
 
 import uuid
+from urllib.parse import quote
 
 from loopline.components.delivery.annotations import DATA_DIGEST, MODEL_DIGEST, created
 from loopline.components.delivery.base import BaseImage
@@ -107,13 +108,13 @@ def _model(manifest: Manifest, version: int) -> dict:
 
 
 def _library(name: str, version: str) -> dict:
-    purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"
+    purl = f"pkg:pypi/{quote(name.lower().replace('_', '-'), safe='')}@{quote(version, safe='')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def _oci(name: str, digest: str) -> str:
     """Return a package URL of an image: https://github.com/package-url/purl-spec, types/oci."""
-    return f"pkg:oci/{name.lower()}@sha256%3A{digits(digest)}"
+    return f"pkg:oci/{quote(name.lower(), safe='')}@sha256%3A{digits(digest)}"
 
 
 def _hash(digest: str) -> dict:

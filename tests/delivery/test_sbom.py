@@ -7,8 +7,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from delivery_models import train_small
 
+from loopline.components.delivery.base import open_base
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.reference import ImageReference
+from loopline.components.delivery.sbom import bill_of_materials
 from loopline.components.delivery.signing import verify
 from loopline.components.delivery.store import open_store, read_blob
 from loopline.components.model.directory import read_manifest
@@ -62,3 +64,13 @@ def test_the_same_image_has_the_same_list(small_model, tmp_path):
     assert attached(image) == lists[0]
     other = attached(build_image(small_model, image=f"oci:{tmp_path}/a", version=4))
     assert json.loads(other[1])["serialNumber"] != json.loads(lists[0][1])["serialNumber"]
+
+
+def test_names_are_written_as_package_urls_want_them(small_model):
+    """https://github.com/package-url/purl-spec: what is no letter, digit or one of ``.-_~`` is percent-encoded."""
+    manifest = read_manifest(small_model)
+    manifest.name, manifest.libraries = "Late Flights", {"Some_Library": "2.1.0+cpu"}
+    found = bill_of_materials("sha256:" + "0" * 64, manifest, 1, open_base(""))
+    assert found["metadata"]["component"]["purl"] == f"pkg:oci/late%20flights@sha256%3A{'0' * 64}"
+    assert found["components"][-1]["purl"] == "pkg:pypi/some-library@2.1.0%2Bcpu"
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found)) is None
