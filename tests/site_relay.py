@@ -14,7 +14,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         relay.requests.append((self.command, self.path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
         headers = {"Content-Type": self.headers.get("Content-Type") or "application/json"}
-        if relay.away:
+        if relay.away or (relay.unready and self.path.endswith("/ready")):
             return self._answer(503, b"")
         try:
             with urllib.request.urlopen(urllib.request.Request(relay.target + self.path, body, headers)) as answer:
@@ -53,11 +53,12 @@ class SiteRelay:
         target: The model server.
         replace: What to replace in its answers: the site's identity.
         away: Whether the site has no model server now.
+        unready: Whether it answers and says that it is not ready.
         requests: Method and path of what it was asked.
     """
 
     def __init__(self, target: str, replace: dict[str, str] | None = None):
-        self.target, self.replace, self.away = target, replace or {}, False
+        self.target, self.replace, self.away, self.unready = target, replace or {}, False, False
         self.requests: list[tuple[str, str]] = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.relay = self

@@ -186,9 +186,9 @@ def _ask(url: str, expected: Expected) -> _Problem | None:
     """Ask a site once; None when it answers as expected."""
     golden = expected.golden
     try:
+        found = replay(golden, url)  # first, since it says what is wrong where nothing is ready
         if not is_ready(url, golden.model):
             return _Problem(f"no model {golden.model} is ready at {url}")
-        found = replay(golden, url)
     except InputError as error:
         return _Problem(str(error).rstrip("."))
     said = found.answer.parameters

@@ -4,7 +4,18 @@ import threading
 import time
 
 import pytest
-from config_repositories import edit, git, history, make_repository, message, named_image, serve_git, show, tip
+from config_repositories import (
+    edit,
+    git,
+    history,
+    make_certificate,
+    make_repository,
+    message,
+    named_image,
+    serve_git,
+    show,
+    tip,
+)
 from delivery_models import train_small
 from delivery_registry import Handler, proxy, run_registry, run_server
 from promoted_images import PREDICATE
@@ -126,8 +137,24 @@ def test_site_without_a_release_before_names_nothing_again(bare, site, images):
 def test_site_where_nothing_answers(bare, site, images):
     commit = promote(str(bare), "edge", images.tested[1])
     site.away = True
+    with pytest.raises(InputError, match=f"edge: {site.url}.* answered HTTP 503"):
+        check(str(bare), "edge", images.tested[1], commit, deadline_s=0.3)
+
+
+def test_site_that_is_not_ready_is_waited_for(bare, site, images):
+    commit = promote(str(bare), "edge", images.tested[1])
+    site.replace = {SERVED: digest(images.tested[1])}
+    site.unready = True
     with pytest.raises(InputError, match=f"edge: no model small-late is ready at {site.url}"):
         check(str(bare), "edge", images.tested[1], commit, deadline_s=0.3)
+
+
+def test_site_whose_certificate_is_not_trusted_says_so(tmp_path, images):
+    with serve_git(tmp_path, certificate=make_certificate(tmp_path / "ca.pem")) as other:  # any server with TLS
+        bare = make_repository(tmp_path, url=other.url)
+        commit = promote(str(bare), "edge", images.tested[1])
+        with pytest.raises(InputError, match=r"certificate of https://localhost:\d+ is not trusted: set SSL_CERT_FILE"):
+            check(str(bare), "edge", images.tested[1], commit, deadline_s=0.3)
 
 
 def test_wrong_predictions_are_final(bare, site, other_image, images):
