@@ -27,30 +27,27 @@ SITES = ("edge", "cloud", "datacenter")
 
 def make_repository(folder: Path, sites: Sequence[str] = SITES, url: str = "http://127.0.0.1:9") -> Path:
     """Make a bare repository in which nothing is promoted yet; each site answers at ``url``."""
-    bare, work = folder / "config.git", folder / "work"
+    bare, files = folder / "config.git", {}
     for site in sites:
-        (work / "sites" / site).mkdir(parents=True)
-        (work / "sites" / site / "release.env").write_text(RELEASE)
-        (work / "sites" / site / "site.env").write_text(f"SERVICE_URL={url}\nLOOPLINE_SITE={site}\n")
-    run_git(["init", "--quiet", "--bare", "--initial-branch=main", str(bare)])
-    commit_all(bare, work, "Begin")
+        files[f"sites/{site}/release.env"] = RELEASE
+        files[f"sites/{site}/site.env"] = f"SERVICE_URL={url}\nLOOPLINE_SITE={site}\n"
+    run_git(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(bare)])
+    edit(bare, files, "Begin", first=True)
     return bare
 
 
-def commit_all(bare: Path, work: Path, message: str) -> None:
-    """Commit a folder as a person with a working copy does."""
-    inside = ["--git-dir", str(bare), "--work-tree", str(work)]
-    run_git([*inside, "add", "--all"])
-    run_git([*inside, "commit", "--quiet", "--message", message])
-
-
-def edit(bare: Path, files: Mapping[str, str | bytes], message: str = "Edit by hand", branch: str = "main") -> str:
-    """Commit files as a person does; returns the commit."""
+def edit(
+    bare: Path,
+    files: Mapping[str, str | bytes],
+    message: str = "Edit by hand",
+    branch: str = "main",
+    first: bool = False,
+) -> str:
+    """Commit files as a person does, on top of the branch unless it is its first commit; returns the commit."""
     text, reference = message.encode(), f"refs/heads/{branch}".encode()
-    parts = [
-        b"commit %s\ncommitter A Person <a@person> now\ndata %d\n%s\n" % (reference, len(text), text),
-        b"from %s^0\n" % reference,
-    ]
+    parts = [b"commit %s\ncommitter A Person <a@person> now\ndata %d\n%s\n" % (reference, len(text), text)]
+    if not first:
+        parts.append(b"from %s^0\n" % reference)
     for path, content in files.items():
         data = content if isinstance(content, bytes) else content.encode()
         parts.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(data), data))

@@ -24,7 +24,7 @@ _KEPT = ("GIT_SSH", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_SSL_", "GIT_CONFIG_", 
 _HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$GIT_USERNAME" "$GIT_PASSWORD"; }; f'
 _SETTINGS = {
     "core.hooksPath": os.devnull,
-    "gc.auto": "0",
+    "maintenance.auto": "false",
     "init.defaultBranch": "main",
     "http.lowSpeedLimit": "1",
     "http.lowSpeedTime": "30",

@@ -256,7 +256,7 @@ def open_repository(repository: str, branch: str) -> Iterator[Repository]:
     if not is_branch_name(branch):
         raise InputError(f"Branch {branch!r} is not a name of a branch: write one such as main.")
     with tempfile.TemporaryDirectory(prefix="loopline-git-", ignore_cleanup_errors=True) as folder:
-        run_git(["init", "--quiet", "--bare", folder])
+        run_git(["init", "--quiet", "--bare", "--template=", folder])
         copy = Repository(url, branch, Path(folder))
         copy.fetch()
         yield copy

@@ -67,7 +67,7 @@ class Watcher:
         self._mirror = mirror
         self._interval_s = interval_s or (LOCAL_S if url.startswith("/") else REMOTE_S)
         shutil.rmtree(mirror, ignore_errors=True)  # an earlier life may have left locks in it
-        run_git(["init", "--quiet", "--bare", str(mirror)])
+        run_git(["init", "--quiet", "--bare", "--template=", str(mirror)])
         self._copy = Repository(url, branch, mirror)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)

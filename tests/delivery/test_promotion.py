@@ -1,7 +1,6 @@
 """Promotions of real images to real repositories."""
 
 import multiprocessing
-import shutil
 
 import pytest
 from config_repositories import edit, git, history, make_repository, message, named_image, serve_git, show, tip
@@ -178,7 +177,6 @@ def test_link_in_the_place_of_a_release_is_not_followed(bare, images, tmp_path):
     secret = tmp_path / "secret.env"
     secret.write_text("MODEL_NAME=\n")
     work = tmp_path / "work"
-    shutil.rmtree(work)
     (work / "sites" / "edge").mkdir(parents=True)
     (work / "sites" / "edge" / "release.env").symlink_to(secret)
     git(bare, "--work-tree", str(work), "add", "--all")

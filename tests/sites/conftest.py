@@ -39,5 +39,5 @@ def shared_agent(monkeypatch, shared_home, images):
         sites_world.use_keys(images)
         sites_world.make_repository("edge")
         sites_world.commit_release(images.first, "edge")
-        control.up()
+        control.up(interval_s=0.2)
     assert sites_world.site_state("edge").running == images.first.image

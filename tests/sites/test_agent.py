@@ -123,7 +123,7 @@ def test_a_killed_agent_takes_its_servers_along_and_comes_up_again(shared_agent,
     world.wait_for(lambda: not world.is_alive(before.pid), "the server has ended with its agent")
     assert find_agent() is None
     with world.hidden(images.first.image):  # what was verified is served again without asking for it
-        [state] = control.up()
+        [state] = control.up(interval_s=0.2)
     assert (state.state, state.running, state.url) == (READY, images.first.image, before.url)
     assert find_agent().pid != agent.pid
 
