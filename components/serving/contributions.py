@@ -14,6 +14,8 @@ import numpy as np
 REFERENCES = 100
 #: The most rows of one request that asks for contributions: each costs ``REFERENCES`` x features predictions.
 MAX_ROWS = 16
+#: The most values of the rows predicted for one explained row, some 80 MB: fewer reference rows above 300 features.
+MAX_VALUES = 10_000_000
 
 
 class Explainer:
@@ -29,7 +31,7 @@ class Explainer:
         self._names = list(reference)
         scores = np.asarray(score(reference), np.float64)
         # At even steps through the sorted scores, so that their mean is close to that of all reference rows.
-        count = min(REFERENCES, len(scores))
+        count = min(REFERENCES, len(scores), max(2, MAX_VALUES // len(self._names) ** 2))
         chosen = np.argsort(scores, kind="stable")[((np.arange(count) + 0.5) * len(scores) / count).astype(int)]
         self._starts = scores[chosen]
         self._rank = _ranks(count, len(self._names))

@@ -9,7 +9,7 @@ import requests
 from serving_models import golden_request, many_rows
 
 from loopline.components.delivery.inference import build_request
-from loopline.components.serving.contributions import MAX_ROWS, Explainer
+from loopline.components.serving.contributions import MAX_ROWS, MAX_VALUES, Explainer
 
 RANDOM = np.random.default_rng(0)
 REFERENCE = {
@@ -74,6 +74,24 @@ def test_what_plays_no_part_gets_nothing():
 def test_one_feature_and_few_reference_rows():
     explainer = Explainer(lambda columns: columns["size"], {"size": np.float32([1, 2, 3])})
     assert explainer.explain({"size": np.float32([5])}).tolist() == [[3.0]]
+
+
+def test_many_features_take_bounded_memory():
+    """Else a thousand features would take a gigabyte, and keep it."""
+    features, largest = 600, 0
+
+    def total(columns):
+        nonlocal largest
+        largest = max(largest, sum(len(values) for values in columns.values()))
+        return sum(columns.values())
+
+    reference = {str(number): RANDOM.normal(size=120).astype(np.float32) for number in range(features)}
+    explainer = Explainer(total, reference)
+    row = {name: np.float32([number]) for number, name in enumerate(reference)}
+    found = explainer.explain(row)
+    assert largest <= MAX_VALUES
+    assert found.shape == (1, features)
+    assert found.sum() + explainer.baseline == pytest.approx(features * (features - 1) / 2, rel=1e-4)
 
 
 def test_the_server_explains_the_last_class(server, model):
