@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopline.components.delivery.oci import DOCKER_MANIFEST, MANIFEST, Document, descriptors, parse, platform_name
+from loopline.components.delivery.oci import (
+    DOCKER_MANIFEST,
+    MANIFEST,
+    Document,
+    descriptors,
+    diff_ids,
+    parse,
+    platform_name,
+)
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.store import Store, open_store, read_blob, require_manifest
 from loopline.components.errors import InputError
@@ -113,8 +121,7 @@ def _platform(store: Store, document: Document, platform: dict) -> PlatformImage
                 f"Base image {document.digest} has a layer of type {layer.get('mediaType')}: name a base image whose "
                 "layers are packed with gzip or not at all."
             )
-    if len((config.get("rootfs") or {}).get("diff_ids") or []) != len(layers):
-        raise InputError(f"Base image {document.digest} is not an image that can be run: name another one.")
+    diff_ids(config, layers, f"Base image {document.digest}")
     platform = platform or {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
     if not platform_name(platform).startswith("linux/"):
         raise InputError(f"Base image {document.digest} is for {platform_name(platform)}: name one for linux.")

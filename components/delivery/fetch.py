@@ -20,7 +20,7 @@ from loopline.components.delivery.attestation import verify_tested_digest
 from loopline.components.delivery.base import LAYERS
 from loopline.components.delivery.build import MODELS
 from loopline.components.delivery.keys import Keys, load_keys
-from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, descriptors, parse
+from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, descriptors, diff_ids, parse
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.signing import verify_digest
 from loopline.components.delivery.store import Store, by_digest, open_store, read_blob, require_manifest, resolve
@@ -96,7 +96,7 @@ def fetch_image(image: str, folder: str | Path, tested: bool = False) -> Fetched
     if tested:
         verify_tested_digest(store, reference.digest, keys)
     index = require_manifest(store, reference.digest)
-    record = _Record(reference.digest, keys.fingerprint, tested, index.content.get("annotations") or {})
+    record = _Record(reference.digest, keys.fingerprint, tested, index.annotations)
     with _beside(folder) as temporary:
         _pull(store, index, temporary / MODELS)
         verify_model(temporary / MODELS)
@@ -117,7 +117,7 @@ def read_annotations(image: str) -> dict[str, str]:
         InputError: There is no such image, or it cannot be read.
     """
     reference = by_digest(image)
-    return require_manifest(open_store(reference), reference.digest).content.get("annotations") or {}
+    return require_manifest(open_store(reference), reference.digest).annotations
 
 
 def _reuse(folder: Path, reference: ImageReference, keys: Keys, tested: bool) -> FetchedImage | None:
@@ -165,10 +165,7 @@ def _pull(store: Store, index: Document, models: Path) -> None:
     for document in documents:
         config = parse(read_blob(store, document.content.get("config")), f"configuration in {store.name}")
         layers = descriptors(document.content, "layers")
-        if len((config.get("rootfs") or {}).get("diff_ids") or []) != len(layers):
-            raise InputError(
-                f"Manifest {document.digest} in {store.name} and its configuration disagree: build it again."
-            )
+        diff_ids(config, layers, f"Manifest {document.digest} in {store.name}")
         for layer in layers:
             if layer["digest"] not in read:
                 with store.open_blob(layer) as stream:

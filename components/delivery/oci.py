@@ -95,6 +95,18 @@ class Document:
         """
         return parse(self.data, f"manifest {self.digest}")
 
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What it says of itself.
+
+        Raises:
+            InputError: Its annotations are no text by name.
+        """
+        found = self.content.get("annotations") or {}
+        if not (isinstance(found, dict) and all(isinstance(value, str) for value in found.values())):
+            raise InputError(f"The annotations of manifest {self.digest} are not text: the image is damaged.")
+        return found
+
     def descriptor(self, **properties) -> dict:
         """Return the descriptor that refers to it, with more properties where they are given."""
         more = {name: value for name, value in properties.items() if value}
@@ -244,6 +256,24 @@ def descriptors(content: dict, key: str) -> list[dict]:
     if not isinstance(listed, list):
         raise InputError(f"{listed!r} is not a list of {key}: the image is damaged, build it again.")
     return [check_descriptor(descriptor) for descriptor in listed]
+
+
+def diff_ids(config: dict, layers: list[dict], what: str) -> list[str]:
+    """Return the digests of an image's unpacked layers.
+
+    Args:
+        config: The image's configuration.
+        layers: The layers in its manifest.
+        what: What to call the image in the message.
+
+    Raises:
+        InputError: The configuration does not have one for each layer.
+    """
+    rootfs = config.get("rootfs")
+    found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(found, list) or len(found) != len(layers):
+        raise InputError(f"{what} and its configuration disagree about its layers: it is damaged, or no image to run.")
+    return found
 
 
 def platform_name(platform: dict) -> str:

@@ -16,7 +16,7 @@ from loopline.components.delivery import base as base_module
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image, read_annotations, resolve
 from loopline.components.delivery.layout import Layout
-from loopline.components.delivery.oci import Blob
+from loopline.components.delivery.oci import CONFIG, MANIFEST, Blob, Document, blob_descriptor, encode
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.registry import Registry
 from loopline.components.delivery.store import open_store, read_blob
@@ -225,6 +225,19 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(arguments, sentence, small
     with pytest.raises(InputError, match=sentence) as caught:
         build_image(small_model, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [({}, 0), ({"rootfs": [1]}, 0), ({"rootfs": {"diff_ids": 3}}, 0), ({"rootfs": {"diff_ids": []}}, 1)],
+)
+def test_a_base_that_is_no_image_is_refused(config, layers, small_model, tmp_path):
+    store, config = Layout(tmp_path / "base"), encode({"os": "linux", "architecture": "amd64", **config})
+    listed = [blob_descriptor("application/vnd.oci.image.layer.v1.tar", b"")] * layers
+    document = Document.build(MANIFEST, config, config=blob_descriptor(CONFIG, config), layers=listed)
+    store.push_manifest(document, "base")
+    with pytest.raises(InputError, match=f"Base image {document.digest} and its configuration disagree"):
+        build_image(small_model, base=f"oci:{tmp_path}/base@{document.digest}")
 
 
 def test_a_changed_model_is_not_built(small_model, tmp_path):

@@ -17,7 +17,7 @@ from delivery_registry import Handler, proxy, run_registry, run_server
 
 from loopline.components.delivery.attestation import attest_tested
 from loopline.components.delivery.build import build_image
-from loopline.components.delivery.fetch import fetch_image
+from loopline.components.delivery.fetch import fetch_image, read_annotations
 from loopline.components.delivery.layout import Layout
 from loopline.components.delivery.oci import CONFIG, INDEX, MANIFEST, Document, blob_descriptor, encode
 from loopline.components.delivery.reference import ImageReference
@@ -191,9 +191,24 @@ def test_an_image_that_says_two_things_is_refused(lie, small_model, tmp_path):
     assert "says it is" in message and "build it again" in message
 
 
+@pytest.mark.parametrize("annotations", [["text"], "text", {"dev.loopline.model.version": 3}])
+def test_annotations_that_are_none_are_refused(annotations, small_model, tmp_path):
+    image = build_image(small_model, version=3)
+    reference = ImageReference.parse(image)
+    store = open_store(reference)
+    content = json.loads(store.get_manifest(reference.digest).data)
+    made = Document(INDEX, encode(content | {"annotations": annotations}))
+    store.push_manifest(made, "made")
+    other = reference.at(made.digest).uri
+    sign(other)
+    assert "are not text: the image is damaged" in refused(other, tmp_path / "fetched")
+    with pytest.raises(InputError, match="are not text"):
+        read_annotations(other)
+
+
 def test_a_configuration_of_other_layers_is_refused(small_model, tmp_path):
     image = remake(build_image(small_model), change_config=lambda config: config["rootfs"]["diff_ids"].pop())
-    assert "and its configuration disagree" in refused(image, tmp_path / "fetched")
+    assert "and its configuration disagree about its layers" in refused(image, tmp_path / "fetched")
 
 
 def test_every_byte_of_a_layout_is_checked(small_model, tmp_path):
