@@ -13,7 +13,7 @@ from loopline.pipelines.sites import state as states
 from loopline.pipelines.sites.child import Child, backoff
 from loopline.pipelines.sites.ports import free_port, is_free
 from loopline.pipelines.sites.process import rotate_log
-from loopline.pipelines.sites.state import SiteState, now, sites_home, write_json, write_state
+from loopline.pipelines.sites.state import SiteState, now, read_json, sites_home, write_json, write_state
 
 logger = logging.getLogger("loopline")
 
@@ -119,10 +119,7 @@ def choose_module(module: str) -> None:
 
 def read_module() -> str:
     """Return the application that was chosen, empty for none."""
-    try:
-        return json.loads((sites_home() / _MODULE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ""
+    return read_json(sites_home() / _MODULE, str) or ""
 
 
 def _port(url: str) -> int:

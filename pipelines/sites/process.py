@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from loopline.components.environment import home
 from loopline.components.errors import InputError
-from loopline.pipelines.sites.state import make_sites_home, sites_home, write_json
+from loopline.pipelines.sites.state import make_sites_home, read_json, sites_home, write_json
 
 #: Seconds that sites may take to become ready.
 UP_S = 180.0
@@ -58,11 +57,8 @@ class Agent:
 
 def find_agent() -> Agent | None:
     """Return the agent that runs, None when there is none."""
-    try:
-        agent = Agent(**json.loads((sites_home() / "agent.json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return agent if agent.started and start_time(agent.pid) == agent.started else None
+    agent = read_json(sites_home() / "agent.json", lambda found: Agent(**found))
+    return agent if agent and agent.started and start_time(agent.pid) == agent.started else None
 
 
 def enter_agent(repository: str, branch: str) -> int:
@@ -92,10 +88,7 @@ def enter_agent(repository: str, branch: str) -> int:
 
 def read_followed() -> Followed | None:
     """Return what the agent knows of the configuration repository, None before it has looked."""
-    try:
-        return Followed(**json.loads((sites_home() / _FOLLOWED).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+    return read_json(sites_home() / _FOLLOWED, lambda found: Followed(**found))
 
 
 def write_followed(commit: str, problem: str) -> None:

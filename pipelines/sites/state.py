@@ -1,12 +1,13 @@
 """What the site agent writes down for everyone else: where things lie, and what each site does."""
 
-import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from loopline.components.environment import home
 from loopline.components.errors import InputError
@@ -14,6 +15,7 @@ from loopline.components.errors import InputError
 #: States of a site. In the first three there is nothing to mend.
 IDLE, READY, UPDATING = "idle", "ready", "updating"
 STARTING, RESTARTING, DEGRADED, FAILED = "starting", "restarting", "degraded", "failed"
+_Made = TypeVar("_Made")
 
 
 @dataclass
@@ -86,16 +88,30 @@ def make_sites_home() -> Path:
 
 def read_states() -> list[SiteState]:
     """Read what all sites do, by name, as the agent last wrote it."""
-    states = []
-    for file in sorted(sites_home().glob("*/state.json")):
-        with contextlib.suppress(FileNotFoundError):  # the site was removed a moment ago
-            states.append(SiteState(**json.loads(file.read_text(encoding="utf-8"))))
-    return states
+    files = sorted(sites_home().glob("*/state.json"))
+    return [state for file in files if (state := read_json(file, lambda found: SiteState(**found)))]
 
 
 def write_state(state: SiteState) -> None:
     """Write what a site does, for ``status`` and for the agent's next life."""
     write_json(sites_home() / state.site / "state.json", asdict(state))
+
+
+def read_json(file: Path, make: Callable[[Any], _Made]) -> _Made | None:
+    """Read what ``write_json`` wrote.
+
+    Args:
+        file: The file.
+        make: Makes what is returned of the value in it.
+
+    Returns:
+        What ``make`` made; None when there is no file, or what is in it was lost with the power or is of another
+        version of Loopline: all of these files are written anew.
+    """
+    try:
+        return make(json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        return None
 
 
 def write_json(file: Path, value: object) -> None:

@@ -122,6 +122,12 @@ def test_a_killed_agent_takes_its_servers_along_and_comes_up_again(shared_agent,
     os.kill(agent.pid, signal.SIGKILL)
     world.wait_for(lambda: not world.is_alive(before.pid), "the server has ended with its agent")
     assert find_agent() is None
+    for name in ("agent.json", "followed.json"):
+        (sites_home() / name).write_text("")  # lost with the power
+    (sites_home() / "gone").mkdir()
+    (sites_home() / "gone" / "state.json").write_text('{"site": "gone", "of": "another version"}')
+    assert (find_agent(), read_followed()) == (None, None)
+    assert [state.site for state in read_states()] == ["edge"]
     with world.hidden(images.first.image):  # what was verified is served again without asking for it
         [state] = control.up(interval_s=0.2)
     assert (state.state, state.running, state.url) == (READY, images.first.image, before.url)
