@@ -12,6 +12,7 @@ from benchmarks.measure import markdown, measure, spread
 from loopline.components.data.schema import Column, Schema
 from loopline.components.delivery import build as delivery
 from loopline.components.delivery import fetch as fetching
+from loopline.components.environment import environment
 from loopline.components.model.directory import Manifest, seal_model
 
 
@@ -56,7 +57,7 @@ def run(megabytes: tuple[int, ...] = (10, 1000), repeats: int = 3) -> str:
     rows = []
     with tempfile.TemporaryDirectory(prefix="image-benchmark-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        os.environ["LOOPLINE_HOME"] = str(folder / "home")
+        stack.enter_context(environment({"LOOPLINE_HOME": str(folder / "home")}))
         places = {"OCI layout": f"oci:{folder}/layout"} | _registry(folder, stack)
         for size in megabytes:
             model = write_model(folder / f"model-{size}", size * 10**6)
@@ -94,7 +95,7 @@ def _measure(model: Path, size: int, kind: str, place: str, folder: Path, repeat
     rows = []
     for case, found in costs.items():
         growth = [cost.peak - cost.before for cost in found]
-        ratio = statistics.median(growth) / max(size, 1.3)  # a base layer is 1.3 MB
+        ratio = statistics.median(growth) * 2**20 / 10**6 / max(size, 1.3)  # a base layer is 1.3 MB
         seconds, peak = spread([cost.seconds for cost in found], 2), spread([cost.peak for cost in found], 0)
         rows.append([case, size, seconds, peak, spread(growth, 0), f"{ratio:.2f}"])
     return rows
