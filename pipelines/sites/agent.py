@@ -56,8 +56,7 @@ class Supervisor:
                     del self._sites[name]
                     shutil.rmtree(site.folder, ignore_errors=True)
         needed = {image for site in self._sites.values() for image in site.needed}
-        if needed != self._needed:
-            self._images.prune(needed)
+        if needed != self._needed and self._images.prune(needed):
             self._needed = needed
         self._tick_app(plans)
 

@@ -72,21 +72,23 @@ class Images:
             fetch = self._fetches[image] = Fetch(image, self._folder)
         return fetch
 
-    def prune(self, keep: Iterable[str]) -> None:
+    def prune(self, keep: Iterable[str]) -> bool:
         """Delete the images that no site serves, wants or would return to.
 
         Args:
             keep: The others.
+
+        Returns:
+            Whether it was done: not while an image is on its way.
         """
         kept = set(keep)
         for image in [image for image, fetch in self._fetches.items() if fetch.done.is_set() and image not in kept]:
             del self._fetches[image]
         if any(not fetch.done.is_set() for fetch in self._fetches.values()):
-            return  # it may be writing there
-        names = {image.rpartition("@")[2].replace(":", "-") for image in self._fetches} | {
-            image.rpartition("@")[2].replace(":", "-") for image in kept
-        }
+            return False  # it may be writing there
+        names = {image.rpartition("@")[2].replace(":", "-") for image in (*self._fetches, *kept)}
         for folder in self._folder.glob("*"):
             if folder.name not in names:
                 logger.info("deleting %s: no site needs it", folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
+        return True
