@@ -99,7 +99,7 @@ def _promote_at_once(folder: Path, sites: list[str], images: list[str]) -> tuple
         process.start()
     start.wait()
     begin = time.perf_counter()
-    found = [results.get() for _ in processes]
+    found = [results.get(timeout=300) for _ in processes]  # one that died says nothing
     seconds = time.perf_counter() - begin
     for process in processes:
         process.join()

@@ -6,7 +6,6 @@ are counted from the scheduled time. Half of them go over a few kept connections
 
 import asyncio
 import json
-import os
 import tempfile
 import threading
 import time
@@ -96,18 +95,17 @@ class Steady:
 
 def run() -> str:
     """Replace a version several times under load; returns a Markdown table."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("LOOPLINE_HOME")
-        os.environ["LOOPLINE_HOME"] = str(Path(folder) / "home")
-        from loopline.pipelines.sites.process import stop_agent
+    from loopline.components.environment import environment
+    from loopline.pipelines.sites.process import stop_agent
 
+    with (
+        tempfile.TemporaryDirectory(prefix="loopline-bench-") as folder,
+        environment({"LOOPLINE_HOME": f"{folder}/home"}),
+    ):
         try:
             return _measure(Path(folder))
         finally:
             stop_agent()
-            os.environ.pop("LOOPLINE_HOME")
-            if before is not None:
-                os.environ["LOOPLINE_HOME"] = before
 
 
 def _measure(folder: Path) -> str:
