@@ -106,11 +106,18 @@ def test_layout_and_registry_hold_the_same_image_under_its_tag(small_model, regi
     assert resolve(f"oci:{os.environ['LOOPLINE_HOME']}/images/small-late:model-{digits[:12]}") == unregistered
 
 
-def test_versions_share_the_model_and_nothing_is_sent_twice(small_model, registry):
-    image = registry.image("models/shared")
+def test_versions_share_the_model_and_nothing_is_sent_twice(small_model, registry, monkeypatch):
+    image, sent, upload = registry.image("models/shared"), [], Registry._upload
+    monkeypatch.setattr(
+        Registry, "_upload", lambda self, blob, *rest: sent.append(blob.digest) or upload(self, blob, *rest)
+    )
     first, second = (parts(build_image(small_model, image=image, version=version))[2] for version in (1, 2))
     layers = [[layer["digest"] for layer in document.content["layers"]] for document in (first[0], second[0])]
     assert layers[0][:2] == layers[1][:2] and layers[0][2] != layers[1][2]
+    assert {*layers[0], *layers[1]} <= set(sent) and len(sent) == len(set(sent))
+    before = len(sent)
+    build_image(small_model, image=image, version=2)
+    assert len(sent) == before
 
 
 #: Builds with surroundings of its own; prints the image.
