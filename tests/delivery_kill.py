@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import modelcar_base_image.constants
 import requests
 
 from loopline.components.delivery import layout, registry
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image, resolve
+from loopline.components.delivery.layer import Layer
+from loopline.components.delivery.oci import CONFIG, LAYER, MANIFEST, Document, blob_descriptor, encode
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.errors import InputError
 
@@ -74,19 +75,23 @@ def look(image: str, folder: Path) -> str:
     return f"whole {ImageReference.parse(fetch_image(found, folder).reference).digest}"
 
 
-def small_base() -> str:
-    """The base image that comes with Loopline, on one platform only: there is less to send each time."""
-    folder = Path(modelcar_base_image.__file__).parent / modelcar_base_image.constants.EMBEDDED_OCI_LAYOUT_DIR
-    index = layout.Layout(folder).get_manifest("latest")
-    return f"oci:{folder}@{index.content['manifests'][0]['digest']}"
+def small_base(folder: Path) -> str:
+    """A base image of one platform and hardly any bytes: there is less to send each time."""
+    store, layer = layout.Layout(folder), Layer({"etc/base": b"small"}).blob
+    store.push_blob(layer)
+    rootfs = {"type": "layers", "diff_ids": [layer.digest]}
+    config = encode({"os": "linux", "architecture": "amd64", "rootfs": rootfs})
+    described = [blob_descriptor(LAYER, layer)]
+    document = Document.build(MANIFEST, config, config=blob_descriptor(CONFIG, config), layers=described)
+    store.push_manifest(document, "base")
+    return f"oci:{folder}@{document.digest}"
 
 
 def main() -> None:
     """Kill after each call, until there are no more."""
     model, place, folder = sys.argv[1:]
     registry.SETTLE_S = (0.0, 0.0)
-    base, note, died, count = small_base(), Path(folder) / "note.txt", True, 0
-    note.parent.mkdir(parents=True)
+    base, note, died, count = small_base(Path(folder) / "base"), Path(folder) / "note.txt", True, 0
     while died:
         image = f"{place}{count}"
         died = build_and_die(model, image, base, count, note)
