@@ -53,6 +53,7 @@ def run() -> str:
     """Run the demo in an empty folder; returns a Markdown table."""
     from loopline.pipelines import demo
     from loopline.pipelines.progress import Progress
+    from loopline.pipelines.sites.process import stop_agent
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(textwrap.dedent(_SITE))
@@ -66,18 +67,23 @@ def run() -> str:
         original = demo.run_pipeline
         demo.run_pipeline = lambda *args: runs.append(original(*args)) or runs[-1]
         start = time.perf_counter()
-        demo.run_demo(Progress.silent())
+        try:
+            demo.run_demo(Progress.silent())
+        finally:
+            stop_agent()
+            demo.run_pipeline = original
         whole = time.perf_counter() - start
-        demo.run_pipeline = original
-        bodies = dict(json.loads(line) for line in log.read_text().splitlines())
-    steps = runs[0].seconds
-    rows = []
-    for step, seconds in steps.items():
-        body = bodies[step.replace("-", "_")]
-        rows.append([step, f"{seconds:.2f}", f"{body:.2f}", f"{seconds - body:.2f}"])
-    overhead = (runs[0].total_seconds - sum(bodies.values())) / len(steps)
+        bodies = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [(step, seconds) for run in runs for step, seconds in run.seconds.items()]
+    # Steps run one after the other, so their bodies were noted in the same order.
+    rows = [
+        [step, f"{seconds:.2f}", f"{body:.2f}", f"{seconds - body:.2f}"]
+        for (step, seconds), (_, body) in zip(steps, bodies, strict=True)
+    ]
+    pipelines = sum(run.total_seconds for run in runs)
+    overhead = (pipelines - sum(body for _, body in bodies)) / len(steps)
     summary = (
-        f"\n\nDemo: {whole:.1f} s in all, {runs[0].total_seconds:.1f} s of it the pipeline's {len(steps)} steps. "
+        f"\n\nDemo: {whole:.1f} s in all, {pipelines:.1f} s of it the {len(steps)} steps of its pipelines. "
         f"Outside component bodies: {overhead:.2f} s a step."
     )
     return markdown(["step", "process s", "body s", "outside the body s"], rows) + summary
