@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from loopline.components.delivery.oci import (
-    EMPTY,
     INDEX,
     MANIFEST,
     MAX_DOCUMENT,
@@ -21,7 +20,9 @@ from loopline.components.delivery.oci import (
     descriptors,
     digits,
     encode,
+    media_type,
     parse,
+    referrer_descriptor,
 )
 from loopline.components.delivery.store import Change
 from loopline.components.errors import InputError
@@ -175,31 +176,6 @@ class _Chunks:
     def read(self, size: int = -1, /) -> bytes:
         del size
         return next(self._pieces, b"")
-
-
-def media_type(data: bytes, digest: str) -> str:
-    """Return what kind of manifest some bytes are, where nobody says it but they themselves.
-
-    Args:
-        data: The bytes.
-        digest: Their digest, for the message.
-
-    Raises:
-        InputError: They are no JSON object.
-    """
-    content = parse(data, f"manifest {digest}")
-    return content.get("mediaType") or (INDEX if "manifests" in content else MANIFEST)
-
-
-def referrer_descriptor(document: Document) -> dict:
-    """Return the descriptor of a referrer, as lists of referrers hold it.
-
-    Args:
-        document: The referrer's manifest.
-    """
-    content = document.content
-    kind = content.get("artifactType") or (content.get("config") or {}).get("mediaType")
-    return document.descriptor(artifactType=None if kind == EMPTY else kind, annotations=content.get("annotations"))
 
 
 def _tag(entry: dict) -> str:

@@ -195,6 +195,31 @@ def parse(data: bytes, what: str) -> dict:
     return value
 
 
+def media_type(data: bytes, digest: str) -> str:
+    """Return what kind of manifest some bytes are, where nobody says it but they themselves.
+
+    Args:
+        data: The bytes.
+        digest: Their digest, for the message.
+
+    Raises:
+        InputError: They are no JSON object.
+    """
+    content = parse(data, f"manifest {digest}")
+    return content.get("mediaType") or (INDEX if "manifests" in content else MANIFEST)
+
+
+def referrer_descriptor(document: Document) -> dict:
+    """Return the descriptor of a referrer, as lists of referrers hold it.
+
+    Args:
+        document: The referrer's manifest.
+    """
+    content = document.content
+    kind = content.get("artifactType") or (content.get("config") or {}).get("mediaType")
+    return document.descriptor(artifactType=None if kind == EMPTY else kind, annotations=content.get("annotations"))
+
+
 def blob_descriptor(media_type: str, blob: Blob | bytes, **properties) -> dict:
     """Return the descriptor of a blob, with more properties where they are given.
 

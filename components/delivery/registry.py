@@ -19,7 +19,6 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from loopline.components.data.sources import LOCAL_HOSTS, WebStream
-from loopline.components.delivery.layout import media_type, referrer_descriptor
 from loopline.components.delivery.oci import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -31,7 +30,9 @@ from loopline.components.delivery.oci import (
     Document,
     check_descriptor,
     descriptors,
+    media_type,
     digits,
+    referrer_descriptor,
     parse,
 )
 from loopline.components.delivery.registry_auth import RegistryAuth, network_reason
