@@ -78,6 +78,10 @@ class Schema:
         target = self.target if self.target in names else ""
         return dataclasses.replace(self, columns=tuple(self[name] for name in names), target=target)
 
+    def without(self, name: str) -> "Schema":
+        """Return the schema of all columns but one: of a model's features, without its target."""
+        return self.select([other for other in self.names if other != name])
+
     def to_dict(self) -> dict:
         """Return the schema as plain JSON values."""
         columns = []

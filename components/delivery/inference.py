@@ -68,8 +68,7 @@ def load_features(model: str | Path) -> Schema:
     Raises:
         InputError: There is no model.
     """
-    schema, target = Schema.load(Path(model) / "schema.json"), read_manifest(model).target
-    return schema.select([name for name in schema.names if name != target])
+    return Schema.load(Path(model) / "schema.json").without(read_manifest(model).target)
 
 
 def build_request(table: pa.Table, features: Schema) -> dict:

@@ -30,7 +30,7 @@ class Predictor:
     def __init__(self, manifest: Manifest, schema: Schema, score):
         self.manifest = manifest
         self.schema = schema
-        self.features = schema.select([name for name in schema.names if name != manifest.target])
+        self.features = schema.without(manifest.target)
         self._score = score
 
     def predict(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
@@ -111,7 +111,7 @@ def open_predictor(path: str | Path, manifest: Manifest, threads: int = 0) -> Pr
     loaders = {"onnx": onnx, "xgboost": _load_xgboost, "skops": _load_skops, "joblib": _load_joblib}
     if manifest.format not in loaders:
         raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(loaders)}.")
-    features = schema.select([name for name in schema.names if name != manifest.target])
+    features = schema.without(manifest.target)
     return Predictor(manifest, schema, loaders[manifest.format](path / manifest.file, manifest, features))
 
 

@@ -77,7 +77,7 @@ def save_flavor(model: Path, target: Path, flavor: "Model") -> None:
 
     manifest = verify_model(model)
     schema = Schema.load(model / "schema.json")
-    features = schema.select([name for name in schema.names if name != manifest.target])
+    features = schema.without(manifest.target)
     # Named here, or MLflow loads the model in another process to find out what it imports.
     libraries = {"loopline": version("loopline"), "mlflow": version("mlflow"), **manifest.libraries}
     requirements = [f"{library}=={number}" for library, number in libraries.items()]
