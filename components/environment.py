@@ -11,6 +11,22 @@ def home() -> Path:
     return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()
 
 
+def home_is_kept() -> bool:
+    """Return whether what is under ``home()`` outlives this process: not in a pod, unless somebody named the folder.
+
+    A workbench is a pod as well; there the engine names a folder for its steps, and the step image names none.
+    """
+    return bool(os.environ.get("LOOPLINE_HOME")) or not os.environ.get("KUBERNETES_SERVICE_HOST")
+
+
+def ca_bundle() -> str:
+    """Return the file with the certificate authorities to trust; empty for those that come with Python's packages.
+
+    ``REQUESTS_CA_BUNDLE`` is what Python programs read, ``SSL_CERT_FILE`` what OpenShift sets.
+    """
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or ""
+
+
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the length of a ``with`` block.

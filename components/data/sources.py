@@ -2,7 +2,6 @@
 
 import glob
 import io
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
 
 #: Seconds to wait for a connection, and for the next bytes on one.
@@ -142,8 +142,8 @@ def _web_source(uri: str) -> Source:
 
 
 def _open_web(uri: str, name: str) -> BinaryIO:
-    # requests honors proxies, .netrc and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
-    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    # requests honors proxies and .netrc.
+    verify = ca_bundle() or True
     try:
         response = requests.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
     except requests.exceptions.SSLError:

@@ -5,7 +5,6 @@ The image is the base with two more layers: the model directory under ``/models`
 """
 
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.sbom import sbom_document
 from loopline.components.delivery.signing import sign_manifests
 from loopline.components.delivery.store import Store, open_store
-from loopline.components.environment import home
+from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
 from loopline.components.model.directory import MANIFEST as MODEL_MANIFEST
 from loopline.components.model.directory import RELEASE, SETTINGS, Manifest, verify_model
@@ -103,7 +102,7 @@ def _target(image: str, name: str) -> ImageReference:
         target = ImageReference("layout", str(home() / "images" / re.sub(r"[^A-Za-z0-9._-]+", "-", name)))
     if target.digest:
         raise InputError(f"Image {image!r} has a digest, which is only known once it is built: leave it out.")
-    if target.kind == "layout" and os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("LOOPLINE_HOME"):
+    if target.kind == "layout" and not home_is_kept():
         raise InputError(
             f"An image kept inside a pod is lost with it ({target.uri}): name one in a registry, docker://HOST/NAME."
         )

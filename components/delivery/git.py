@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.git_failures import GitError, explain_git
-from loopline.components.environment import home
+from loopline.components.environment import ca_bundle, home
 from loopline.components.errors import InputError
 
 #: Seconds that one git command may take.
@@ -191,7 +191,7 @@ def _environment(arguments: Sequence[str]) -> dict[str, str]:
     }
     for role in ("AUTHOR", "COMMITTER"):
         env[f"GIT_{role}_NAME"], env[f"GIT_{role}_EMAIL"] = identity(role)
-    if authorities := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"):
+    if authorities := ca_bundle():
         env.setdefault("GIT_SSL_CAINFO", authorities)
     if not os.access(env.get("HOME", ""), os.R_OK | os.X_OK):
         env.pop("HOME", None)  # a user of any ID may not read the home of the image's user

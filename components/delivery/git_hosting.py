@@ -17,6 +17,7 @@ import requests
 
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.git import credentials
+from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 
 PROVIDERS = ("github", "gitlab", "gitea")
@@ -223,7 +224,7 @@ def _guess_api(provider: str, parts) -> str:
 
 
 def _send(method: str, url: str, headers: Mapping[str, str], **content) -> requests.Response:
-    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    verify = ca_bundle() or True
     host = urlsplit(url).hostname
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -16,6 +16,7 @@ import requests
 
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import LOCAL_HOSTS
+from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
 from loopline.components.model.predictor import feature_columns
@@ -262,8 +263,7 @@ def call_grpc(address: str, method: str, request, timeout_s: float = 10.0):
 
 def _request(address: str, path: str, body: Mapping | None, timeout_s: float) -> requests.Response:
     url = address.rstrip("/") + path
-    # The second is what OpenShift sets.
-    verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    verify = ca_bundle() or True
     try:
         with requests.Session() as session:
             # A proxy does not know this machine's own servers.

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from loopline.components.environment import home
+from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
 
 SECRET = "loopline-signing"
@@ -96,7 +96,7 @@ def load_keys() -> Keys:
     """
     private, public = os.environ.get("COSIGN_PRIVATE_KEY", ""), os.environ.get("COSIGN_PUBLIC_KEY", "")
     if not private and not public:
-        if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("LOOPLINE_HOME"):
+        if not home_is_kept():
             raise InputError(
                 f"There is no key for model images: make the secret {SECRET} with `cosign generate-key-pair "
                 f"k8s://NAMESPACE/{SECRET}`, which the steps read."

@@ -7,7 +7,6 @@ before it sends it, has no timeouts and reads one file of logins only.
 
 import contextlib
 import io
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,13 +29,14 @@ from loopline.components.delivery.oci import (
     Document,
     check_descriptor,
     descriptors,
-    media_type,
     digits,
-    referrer_descriptor,
+    media_type,
     parse,
+    referrer_descriptor,
 )
 from loopline.components.delivery.registry_auth import RegistryAuth, network_reason
 from loopline.components.delivery.store import Change
+from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
 
 #: Seconds to wait for a connection, and for the next bytes on one: registries on object stores finish a blob slowly.
@@ -284,8 +284,7 @@ class Registry:
     def _session(self) -> requests.Session:
         """The connections to the registry."""
         session = requests.Session()
-        # requests honors proxies and REQUESTS_CA_BUNDLE; SSL_CERT_FILE is what OpenShift sets.
-        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        session.verify = ca_bundle() or True
         session.auth = self._auth
         retry = Retry(
             3,

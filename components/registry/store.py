@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loopline.components.environment import environment, home
+from loopline.components.environment import environment, home, home_is_kept
 from loopline.components.errors import InputError
 from loopline.components.registry.failures import explain_failure, probe_server, without_credentials
 
@@ -58,8 +58,7 @@ def tracking_uri() -> str:
     """
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    # A workbench is a pod as well; there the engine names a folder for its steps, and the step image names none.
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("LOOPLINE_HOME"):
+    if not home_is_kept():
         raise InputError(
             "MLFLOW_TRACKING_URI is not set and a model kept inside a pod is lost with it: set it to the address of "
             "the MLflow server, or LOOPLINE_HOME to a folder that outlives the pod."
