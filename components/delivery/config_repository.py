@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from loopline.components.delivery.git_repository import Repository, Version
@@ -56,6 +56,26 @@ def parse_sites(sites: str) -> list[str]:
         if not SITE_NAME.fullmatch(name):
             raise InputError(f"{name!r} is not a name of a site: write lower-case letters, digits and hyphens.")
     return list(dict.fromkeys(names))
+
+
+def list_sites(sites: Collection[str]) -> str:
+    """Name sites in the subject of a commit: one by one while they are few."""
+    return ", ".join(sites) if len(sites) <= 5 else f"{len(sites)} sites"
+
+
+def write_message(subject: str, sites: Collection[str], trailers: Sequence[tuple[str, str]], reason: str = "") -> str:
+    """Write the message of a commit that changes what sites serve.
+
+    Args:
+        subject: Its first line.
+        sites: The sites it changes.
+        trailers: Keys and values; those without a value are left out.
+        reason: Why; empty when there is nothing to say.
+    """
+    why = " ".join(reason.split())
+    lines = [f"{key}: {value}" for key, value in trailers if value]
+    parts = [subject, *([why] if why else []), f"Sites: {', '.join(sites)}.", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
 
 
 class ConfigRepository:

@@ -10,7 +10,9 @@ from loopline.components.delivery.config_repository import (
     MODEL_VERSION,
     PIPELINE_RUN,
     ConfigRepository,
+    list_sites,
     parse_sites,
+    write_message,
 )
 from loopline.components.delivery.git_repository import Change, commit_change, open_repository
 from loopline.components.delivery.pull_request import propose
@@ -48,7 +50,7 @@ def promote(
         InputError: The image is not named by digest, unsigned or untested, a site or the repository does not exist, or
             Git refuses.
     """
-    names = parse_sites(sites)
+    names, run = parse_sites(sites), " ".join(pipeline_run.split())
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}: choose from {', '.join(MODES)}.")
     if not names:
@@ -60,10 +62,10 @@ def promote(
         def decide() -> Change | None:
             files = config.write_releases(dict.fromkeys(names, admitted.release))
             changed = [name for name in names if config.release_path(name) in files]
-            return Change(files, _message(admitted, changed, pipeline_run)) if files else None
+            return Change(files, _message(admitted, changed, run)) if files else None
 
         if mode == "direct":
-            commit = commit_change(git, decide) or _find_promotion(config, names, admitted, pipeline_run)
+            commit = commit_change(git, decide) or _find_promotion(config, names, admitted, run)
         else:
             commit = propose(git, decide, admitted.release, names)
     logger.info("%s for %s: %s", admitted.release, ", ".join(names), commit[:12] or "named already")
@@ -72,22 +74,14 @@ def promote(
 
 def _message(admitted: Admitted, sites: list[str], pipeline_run: str) -> str:
     release = admitted.release
-    where = ", ".join(sites) if len(sites) <= 5 else f"{len(sites)} sites"
-    trailers = {
-        MODEL: release.name,
-        MODEL_VERSION: str(release.version),
-        IMAGE: release.image,
-        MLFLOW_RUN: admitted.mlflow_run,
-        PIPELINE_RUN: " ".join(pipeline_run.split()),
-    }
-    lines = [f"{key}: {value}" for key, value in trailers.items() if value]
-    return "\n\n".join(
-        [
-            f"Promote {release.name} version {release.version} to {where}",
-            f"Sites: {', '.join(sites)}.",
-            "\n".join(lines) + "\n",
-        ]
-    )
+    trailers = [
+        (MODEL, release.name),
+        (MODEL_VERSION, str(release.version)),
+        (IMAGE, release.image),
+        (MLFLOW_RUN, admitted.mlflow_run),
+        (PIPELINE_RUN, pipeline_run),
+    ]
+    return write_message(f"Promote {release.name} version {release.version} to {list_sites(sites)}", sites, trailers)
 
 
 def _find_promotion(config: ConfigRepository, sites: list[str], admitted: Admitted, pipeline_run: str) -> str:
@@ -98,7 +92,7 @@ def _find_promotion(config: ConfigRepository, sites: list[str], admitted: Admitt
     if not pipeline_run:
         return ""
     config.git.fetch(history=True)
-    wanted = {IMAGE: admitted.release.image, PIPELINE_RUN: " ".join(pipeline_run.split())}
+    wanted = {IMAGE: admitted.release.image, PIPELINE_RUN: pipeline_run}
     versions = config.git.versions([config.release_path(site) for site in sites]).values()
     last = (states[0] for states in versions if states)
     return next((version.commit for version in last if wanted.items() <= version.trailers.items()), "")

@@ -12,7 +12,9 @@ from loopline.components.delivery.config_repository import (
     ROLLED_BACK,
     ConfigRepository,
     State,
+    list_sites,
     parse_sites,
+    write_message,
 )
 from loopline.components.delivery.git_repository import Change, commit_change, open_repository
 from loopline.components.delivery.release import Release
@@ -80,7 +82,6 @@ def rollback_message(
         reason: Why.
         pipeline_run: The pipeline run; empty when unknown.
     """
-    where = ", ".join(targets) if len(targets) <= 5 else f"{len(targets)} sites"
     trailers = [(ROLLED_BACK, image) for image in sorted({before[site].image for site in targets})]
     to = "what they named before"
     if len(set(targets.values())) == 1:
@@ -89,14 +90,7 @@ def rollback_message(
         if target.image:
             trailers += [(MODEL, target.name), (MODEL_VERSION, str(target.version)), (IMAGE, target.image)]
     trailers.append((PIPELINE_RUN, pipeline_run))
-    return "\n\n".join(
-        [
-            f"Roll {where} back to {to}",
-            *([" ".join(reason.split())] if reason.strip() else []),
-            f"Sites: {', '.join(targets)}.",
-            "\n".join(f"{key}: {value}" for key, value in trailers if value) + "\n",
-        ]
-    )
+    return write_message(f"Roll {list_sites(targets)} back to {to}", targets, trailers, reason)
 
 
 def _did(states: Sequence[State], run: str) -> bool:
