@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from loopline.components.delivery.model_server import die_with
+from loopline.components.delivery.child import die_with
 
 PROGRAM = "docker-registry"
 #: An address of this machine that is spoken to over TLS: only 127.0.0.1 and localhost are not.

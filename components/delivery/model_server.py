@@ -1,30 +1,22 @@
 """A model server as a process of its own, started on free ports and stopped whatever happens."""
 
 import contextlib
-import ctypes
-import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopline.components.delivery.child import STOP_S, Child, describe_end, last_line
 from loopline.components.delivery.inference import is_ready
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
 
-#: Seconds a server may take to load its model, and to answer what is open once it is told to stop.
-START_S, STOP_S = 120.0, 15.0
+#: Seconds a server may take to load its model.
+START_S = 120.0
 _HOST = "127.0.0.1"
-#: What belongs to the process that starts the server: secrets it has no use for, the site it is not, and settings that
-#: would make it another server than the one that is asked for.
-_WITHHELD = ("AWS_", "COSIGN_", "GIT_", "MLFLOW_", "MLSERVER_", "LOOPLINE_TRAFFIC_", "LOOPLINE_SITE", "LOOPLINE_IMAGE_")
-#: From ``sys/prctl.h``: the signal a process gets when its parent dies.
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -42,13 +34,17 @@ class ModelServer:
     url: str
     grpc: str
     metrics: str
-    log: Path
-    _process: subprocess.Popen
+    _child: Child
 
     @property
     def pid(self) -> int:
         """The server's process id."""
-        return self._process.pid
+        return self._child.pid
+
+    @property
+    def log(self) -> Path:
+        """The file with what it prints."""
+        return self._child.log
 
     def end(self, wait_s: float = 0.0) -> str:
         """Return how the server ended, with its last words if it had any to say; empty while it runs.
@@ -56,29 +52,21 @@ class ModelServer:
         Args:
             wait_s: Seconds to wait for its end, where its silence says that it is near.
         """
-        try:
-            code = self._process.wait(wait_s)
-        except subprocess.TimeoutExpired:
+        if not self._child.wait(wait_s):
             return ""
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}: {last_line(self.log)}"
+        code = self._child.exit_code
+        return describe_end(code) if code < 0 else self._child.end()
 
     def stop(self) -> str:
         """Tell the server to end and wait for it; returns what went wrong, empty when it ended as it should."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                return f"did not end in {STOP_S:g} s: {last_line(self.log)}"
-        return "" if self._process.returncode == 0 else self.end()
+        self._child.terminate()
+        if not self._child.wait(STOP_S):
+            return f"did not end in {STOP_S:g} s: {last_line(self.log)}"
+        return "" if self._child.exit_code == 0 else self.end()
 
     def kill(self) -> None:
         """End the server, and whatever it started, at once; nothing is done when it has ended."""
-        if self._process.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
-            self._process.wait()
+        self._child.kill()
 
 
 @contextlib.contextmanager
@@ -101,34 +89,17 @@ def serve(model: str | Path, *, start_s: float = START_S, **variables: str) -> I
     """
     name = read_manifest(model).name
     with tempfile.TemporaryDirectory(prefix="loopline-server-") as folder, reserve_ports(3) as ports:
-        log = Path(folder) / "log.txt"
         rest, grpc, metrics = (str(port) for port in ports)
         command = [sys.executable, "-m", "loopline.components.serving", str(Path(model).absolute())]
         command += ["--http-port", rest, "--grpc-port", grpc, "--metrics-port", metrics]
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=_inherited() | variables,
-                start_new_session=True,
-                preexec_fn=die_with(os.getpid()),
-            )
-        server = ModelServer(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", f"http://{_HOST}:{metrics}", log, process)
+        child = Child(command, variables, Path(folder) / "log.txt")
+        server = ModelServer(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", f"http://{_HOST}:{metrics}", child)
         try:
             _wait_ready(server, name, start_s)
             yield server
         finally:
             server.stop()
             server.kill()
-
-
-def last_line(log: Path) -> str:
-    """Return the last line of a server's log that says something."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "it printed nothing"
 
 
 @contextlib.contextmanager
@@ -152,28 +123,6 @@ def reserve_ports(count: int) -> Iterator[list[int]]:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind((_HOST, 0))
         yield [one.getsockname()[1] for one in sockets]
-
-
-def die_with(parent: int) -> Callable[[], None] | None:
-    """Return a ``preexec_fn`` for a process that should end with the one that starts it, even by ``kill -9``.
-
-    Args:
-        parent: The process that starts it. On Linux it is the thread that counts; elsewhere nothing is done.
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def bind() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before it was asked for
-            os._exit(1)
-
-    return bind
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
 
 
 def _wait_ready(server: ModelServer, model: str, seconds: float) -> None:

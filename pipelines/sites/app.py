@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import requests
 
+from loopline.components.delivery.child import Child
 from loopline.pipelines.sites import state as states
-from loopline.pipelines.sites.child import Child, backoff
+from loopline.pipelines.sites.backoff import backoff
 from loopline.pipelines.sites.ports import free_port, is_free
 from loopline.pipelines.sites.process import rotate_log
 from loopline.pipelines.sites.state import SiteState, now, read_json, sites_home, write_json, write_state

@@ -4,8 +4,8 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from loopline.components.delivery.child import last_line
 from loopline.components.delivery.git import locate_repository
-from loopline.components.delivery.model_server import last_line
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import state as states
 from loopline.pipelines.sites.app import NAME, choose_module, read_module

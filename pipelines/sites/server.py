@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loopline.components.delivery.model_server import last_line, reserve_ports
+from loopline.components.delivery.child import Child, last_line
+from loopline.components.delivery.model_server import reserve_ports
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.errors import InputError
-from loopline.pipelines.sites.child import Child
 from loopline.pipelines.sites.plan import Plan
 
 #: Seconds a server may take to load its model.

@@ -10,7 +10,7 @@ from pathlib import Path
 from loopline.components.delivery.model_server import reserve_ports
 from loopline.components.errors import InputError
 from loopline.pipelines.sites import state as states
-from loopline.pipelines.sites.child import backoff
+from loopline.pipelines.sites.backoff import backoff
 from loopline.pipelines.sites.images import Fetch, Images
 from loopline.pipelines.sites.plan import Plan
 from loopline.pipelines.sites.server import Server, bind

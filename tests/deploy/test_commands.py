@@ -17,8 +17,9 @@ from deploy_sites import FIRST, built, containers, one
 from manifest_schemas import need_kustomize
 from serving_models import release
 
+from loopline.components.delivery.child import die_with
 from loopline.components.delivery.golden import read_golden, replay
-from loopline.components.delivery.model_server import die_with, reserve_ports
+from loopline.components.delivery.model_server import reserve_ports
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,21 @@
-"""A process that the agent starts: it has a log, it dies with the agent, and nothing here waits for it."""
+"""A process that serves: it has a log, it dies with the one that started it, and it gets none of its secrets."""
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from loopline.components.delivery.model_server import die_with, last_line
 
 #: Seconds a process may take to end once it is told to: longer than a model server answers what is open.
 STOP_S = 15.0
-#: What belongs to the agent: secrets that what it starts has no use for, and what is set for each process.
+#: What belongs to the one that starts it: secrets it has no use for, the site it is not, and what would make it another
+#: server than the one that is asked for.
 _WITHHELD = ("AWS_", "COSIGN_", "DOCKER_", "GIT_", "LOOPLINE_", "MLFLOW_", "MLSERVER_", "REGISTRY_")
+#: From ``sys/prctl.h``: the signal a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -27,7 +30,7 @@ class Child:
 
         Args:
             command: The program and its arguments.
-            variables: Environment variables it gets beside the agent's own; secrets of the agent are left out.
+            variables: Environment variables it gets beside those of this process, whose secrets are left out.
             log: The file to append to.
             pass_fds: File descriptors it inherits.
         """
@@ -53,13 +56,23 @@ class Child:
         """Its process."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, negative for the signal that killed it; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; returns whether it came."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def end(self) -> str:
         """Return how it ended and its last words; empty while it runs."""
-        code = self._process.poll()
-        if code is None:
-            return ""
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"{how}: {last_line(self.log)}"
+        code = self.exit_code
+        return "" if code is None else f"{describe_end(code)}: {last_line(self.log)}"
 
     def terminate(self) -> None:
         """Tell it to end; ``poll_gone`` sees to it."""
@@ -80,12 +93,34 @@ class Child:
             self._process.wait()
 
 
-def backoff(limits: tuple[float, float], count: int) -> float:
-    """Return how long to wait before the next try: twice as long each time.
+def describe_end(exit_code: int) -> str:
+    """Say how a process ended.
 
     Args:
-        limits: Seconds to wait the first time, and at most.
-        count: How often it has failed, at least once.
+        exit_code: Its exit code, negative for the signal that killed it.
     """
-    first, most = limits
-    return min(first * 2.0 ** min(count - 1, 30), most)
+    return f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a server's log that says something."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it printed nothing"
+
+
+def die_with(parent: int) -> Callable[[], None] | None:
+    """Return a ``preexec_fn`` for a process that should end with the one that starts it, even by ``kill -9``.
+
+    Args:
+        parent: The process that starts it. On Linux it is the thread that counts; elsewhere nothing is done.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before it was asked for
+            os._exit(1)
+
+    return bind
