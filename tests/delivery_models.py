@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from training_tables import COLUMNS, OTHERS, make_table
 
 from loopline.components.data.schema import Schema
@@ -18,3 +20,10 @@ def train_small(folder: Path, target: str = "late", rounds: int = 5) -> Path:
         table, None, schema, model, target=target, exclude=OTHERS[target], rounds=rounds, name=f"small-{target}"
     )
     return model
+
+
+def another_key() -> str:
+    """Return a private key that nobody trusts, as PEM."""
+    pem = serialization.Encoding.PEM
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()

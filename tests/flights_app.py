@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import requests
-from serving_models import IMAGE, free_port, launched, listening, release
+from registry_models import free_port
+from serving_models import IMAGE, launched, listening, release
 
 from loopline.components.data.schema import Column, Schema, kind_of
 from loopline.components.data.tables import write_table

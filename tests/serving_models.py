@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+from registry_models import free_port
 
 from loopline.components.delivery.golden import Golden, read_golden
 from loopline.components.delivery.inference import build_request
@@ -47,12 +48,6 @@ def listening() -> socket.socket:
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
     return listener
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -1,14 +1,11 @@
 """Test results attached to images as cosign verifies them, and what comes of wrong ones."""
 
 import base64
-import itertools
 import json
 import subprocess
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from delivery_registry import run_registry
+from delivery_models import another_key
 
 from loopline.components.delivery.attestation import attest_tested, attestation_tag, verify_tested
 from loopline.components.delivery.build import build_image
@@ -22,35 +19,9 @@ from loopline.components.errors import InputError
 PASSED = {"result": "PASSED", "configuration": [], "passedTests": ["golden"], "warnedTests": [], "failedTests": []}
 
 
-#: So that each test has an image of its own in one repository.
-VERSIONS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
-        yield running
-
-
-@pytest.fixture(params=["layout", "registry"])
-def image(request, small_model):
-    """An untested image, in a layout and in a registry."""
-    if request.param == "layout":
-        return build_image(small_model, version=3)
-    running = request.getfixturevalue("registry")
-    return build_image(small_model, image=running.image("models/late"), version=next(VERSIONS))
-
-
 def attestations(image: str) -> Document:
     reference = ImageReference.parse(image)
     return open_store(reference).get_manifest(attestation_tag(reference.digest))
-
-
-def use_another_key(monkeypatch) -> None:
-    pem = serialization.Encoding.PEM
-    key = ec.generate_private_key(ec.SECP256R1())
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    monkeypatch.setenv("COSIGN_PRIVATE_KEY", private.decode())
 
 
 def test_an_untested_image_is_refused(image, tmp_path):
@@ -103,7 +74,7 @@ def test_one_result_of_a_key_stands(image, monkeypatch):
     newer = {**PASSED, "passedTests": ["golden", "latency"]}
     attest_tested(image, newer)
     assert verify_tested(image) == newer and len(attestations(image).content["layers"]) == 1
-    use_another_key(monkeypatch)
+    monkeypatch.setenv("COSIGN_PRIVATE_KEY", another_key())
     with pytest.raises(InputError, match=r"test result of image .* is not signed with the key sha256:"):
         verify_tested(image)
     attest_tested(image, PASSED)

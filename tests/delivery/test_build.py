@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from delivery_registry import run_registry
 
 from loopline.components.delivery import base as base_module
 from loopline.components.delivery.build import build_image
@@ -22,12 +21,6 @@ from loopline.components.delivery.registry import Registry
 from loopline.components.delivery.store import open_store, read_blob
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest, read_release
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
-        yield running
 
 
 def parts(image: str) -> tuple:

@@ -31,12 +31,6 @@ from loopline.components.errors import InputError
 EMPTY_CONFIG = b"{}"
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
-        yield running
-
-
 def refused(model: Path, image: str) -> str:
     """Build into a registry that has to refuse; returns the one sentence."""
     with pytest.raises(InputError) as caught:

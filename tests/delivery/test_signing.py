@@ -1,15 +1,13 @@
 """Signatures as cosign makes and reads them, and what comes of wrong ones."""
 
 import base64
-import itertools
 import json
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from delivery_models import another_key
 from delivery_registry import run_registry
 
 from loopline.components.delivery.build import build_image
@@ -23,29 +21,6 @@ from loopline.components.delivery.store import open_store, read_blob
 from loopline.components.errors import InputError
 
 ANNOTATION = "dev.cosignproject.cosign/signature"
-#: So that each test has an image of its own in one repository.
-VERSIONS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    with run_registry(tmp_path_factory.mktemp("registry"), memory=True) as running:
-        yield running
-
-
-@pytest.fixture(params=["layout", "registry"])
-def image(request, small_model):
-    """A signed image, in a layout and in a registry."""
-    if request.param == "layout":
-        return build_image(small_model, version=3)
-    running = request.getfixturevalue("registry")
-    return build_image(small_model, image=running.image("models/late"), version=next(VERSIONS))
-
-
-def another_key() -> str:
-    pem = serialization.Encoding.PEM
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
 
 def signatures(image: str, digest: str = "") -> Document:

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import requests
 from flights_app import Relay, running_app
-from serving_models import IMAGE, free_port
+from registry_models import free_port
+from serving_models import IMAGE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a browser: install Debian's package chromium")

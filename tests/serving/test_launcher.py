@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 
-from serving_models import free_port, golden_request, launched, listening
+from registry_models import free_port
+from serving_models import golden_request, launched, listening
 
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.inference import build_grpc_request

@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 from delivery_models import train_small
-from serving_models import IMAGE, free_port
+from registry_models import free_port
+from serving_models import IMAGE
 from training_tables import OTHERS
 
 from loopline.components.delivery.golden import read_golden, replay
