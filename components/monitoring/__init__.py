@@ -1,0 +1,1 @@
+"""Monitoring: what the services saw, whether the model still fits, and what to do about it."""
