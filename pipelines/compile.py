@@ -13,6 +13,10 @@ PIPELINES = {
     "sweep": ("sweep", "sweep"),
     "delivery": ("delivery", "delivery"),
     "rollback": ("delivery", "rollback"),
+    "monitoring": ("monitoring", "monitoring"),
+    "retraining": ("retraining", "retraining"),
+    "capacity": ("monitoring", "capacity"),
+    "batch-scoring": ("batch_scoring", "batch_scoring"),
 }
 
 

@@ -23,7 +23,7 @@ class Judged:
     report: dsl.pipeline_channel.PipelineArtifactChannel
 
 
-def judge_and_register(model, test, name, slices, metric, margin, seed) -> Judged:
+def judge_and_register(model, test, name, slices, metric, margin, seed, champion=None) -> Judged:
     """Add the steps that judge a model on test rows and keep it in the registry.
 
     Args:
@@ -34,14 +34,16 @@ def judge_and_register(model, test, name, slices, metric, margin, seed) -> Judge
         metric: What champion and challenger are compared by.
         margin: How much better the challenger must be.
         seed: The random seed of the bootstraps.
+        champion: The load_model task of the champion; one is added when None.
 
     Returns:
         The outputs later steps need.
     """
     evaluated = evaluate_model(model=model, test=test, slices=slices, seed=seed)
     configure(evaluated, "Evaluate model")
-    champion = load_model(name=name, alias="champion", missing="absent")
-    configure(champion, "Load champion", outside=True, secret=("loopline-mlflow", "loopline-s3"))
+    if champion is None:
+        champion = load_model(name=name, alias="champion", missing="absent")
+        configure(champion, "Load champion", outside=True, secret=("loopline-mlflow", "loopline-s3"))
     compared = compare_models(
         challenger=model, champion=champion.outputs["model"], test=test, metric=metric, margin=margin, seed=seed
     )

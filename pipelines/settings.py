@@ -28,6 +28,10 @@ SECRETS = {
         "username": "GIT_USERNAME", "password": "GIT_PASSWORD", "provider": "GIT_PROVIDER", "api-url": "GIT_API_URL",
     },
     "loopline-sites": {"token": "LOOPLINE_SITE_TOKEN"},
+    # Where the sites' metrics are kept, and where the verdict's gauges go.
+    "loopline-prometheus": {
+        "url": "PROMETHEUS_URL", "token": "PROMETHEUS_TOKEN", "pushgateway-url": "PROMETHEUS_PUSHGATEWAY_URL",
+    },
 }  # fmt: skip
 
 #: Secrets that are files, and the folder where a task finds them. A registry's is a kubernetes.io/dockerconfigjson.
