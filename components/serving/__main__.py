@@ -13,6 +13,7 @@ environment:
   LOOPLINE_SITE            name of the site, stamped on every answer
   LOOPLINE_TRAFFIC_URI     folder or s3://bucket/prefix where predicted rows are logged
   LOOPLINE_TRAFFIC_SAMPLE  share of the requests that is logged (0 to 1, default 1)
+  LOOPLINE_TRAFFIC_FLUSH_S seconds after which waiting rows are written (default 10)
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT, AWS_DEFAULT_REGION for s3://
 
 exit status: 0 stopped by SIGTERM or SIGINT, every open request answered; 2 something given cannot be used."""

@@ -7,6 +7,7 @@ counted. A file is there whole or not at all.
 
 import itertools
 import logging
+import math
 import os
 import random
 import threading
@@ -210,7 +211,7 @@ class TrafficLog:
 
 
 def open_traffic_log(stamp: Stamp, features: Schema, outputs: Sequence[str]) -> TrafficLog | None:
-    """Open the traffic log that ``LOOPLINE_TRAFFIC_URI`` and ``LOOPLINE_TRAFFIC_SAMPLE`` ask for.
+    """Open the traffic log that ``LOOPLINE_TRAFFIC_URI``, ``_SAMPLE`` and ``_FLUSH_S`` ask for.
 
     Args:
         stamp: What every row says of its model.
@@ -223,14 +224,21 @@ def open_traffic_log(stamp: Stamp, features: Schema, outputs: Sequence[str]) -> 
     Raises:
         InputError: The environment makes no sense.
     """
-    uri, sample = os.environ.get("LOOPLINE_TRAFFIC_URI", ""), os.environ.get("LOOPLINE_TRAFFIC_SAMPLE", "") or "1"
+    uri = os.environ.get("LOOPLINE_TRAFFIC_URI", "")
+    share = _read_number("LOOPLINE_TRAFFIC_SAMPLE", 1.0, 0.0, 1.0)
+    flush_s = _read_number("LOOPLINE_TRAFFIC_FLUSH_S", FLUSH_S, 0.1, 3600.0)
+    return TrafficLog(open_sink(uri), stamp, features, outputs, share, flush_s=flush_s) if uri and share else None
+
+
+def _read_number(variable: str, default: float, least: float, most: float) -> float:
+    text = os.environ.get(variable, "")
     try:
-        share = float(sample)
+        value = float(text) if text else default
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InputError(f"LOOPLINE_TRAFFIC_SAMPLE is {sample!r}: set it to a number from 0 to 1.")
-    return TrafficLog(open_sink(uri), stamp, features, outputs, share) if uri and share else None
+        value = math.nan
+    if not least <= value <= most:
+        raise InputError(f"{variable} is {text!r}: set it to a number from {least:g} to {most:g}.")
+    return value
 
 
 def _feature(values: np.ndarray, kind: str) -> pa.Array:

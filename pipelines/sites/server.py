@@ -17,6 +17,8 @@ from loopline.pipelines.sites.plan import Plan
 
 #: Seconds a server may take to load its model.
 START_S = 120.0
+#: Seconds after which a site on this machine writes what it logged: whoever watches it waits for that.
+TRAFFIC_FLUSH_S = "2"
 _LOCAL = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1"}
 #: Log files of earlier servers that are kept.
 _KEPT_LOGS = 4
@@ -58,6 +60,7 @@ class Server:
             "LOOPLINE_IMAGE_DIGEST": ImageReference.parse(plan.image).digest,
             "LOOPLINE_TRAFFIC_URI": plan.traffic_uri,
             "LOOPLINE_TRAFFIC_SAMPLE": plan.traffic_sample,
+            "LOOPLINE_TRAFFIC_FLUSH_S": TRAFFIC_FLUSH_S,
         }
         if plan.traffic_uri.startswith("s3://"):
             variables |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

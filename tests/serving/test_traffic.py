@@ -15,7 +15,7 @@ from serving_models import IMAGE, golden_request
 from loopline.components.data.schema import Column, Schema
 from loopline.components.delivery.model_server import serve
 from loopline.components.errors import InputError
-from loopline.components.serving import metrics, sinks
+from loopline.components.serving import metrics, sinks, traffic
 from loopline.components.serving.sinks import FolderSink, S3Sink, open_sink
 from loopline.components.serving.traffic import Stamp, TrafficLog, open_traffic_log
 
@@ -218,6 +218,23 @@ def test_the_environment_decides(monkeypatch, tmp_path):
         monkeypatch.setenv("LOOPLINE_TRAFFIC_SAMPLE", wrong)
         with pytest.raises(InputError, match="from 0 to 1"):
             open_traffic_log(STAMP, FEATURES, OUTPUTS)
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_SAMPLE", "1")
+    for wrong in ("0", "soon"):
+        monkeypatch.setenv("LOOPLINE_TRAFFIC_FLUSH_S", wrong)
+        with pytest.raises(InputError, match=r"LOOPLINE_TRAFFIC_FLUSH_S is '.+': set it to a number from 0.1 to 3600"):
+            open_traffic_log(STAMP, FEATURES, OUTPUTS)
+
+
+def test_waiting_rows_are_written_as_soon_as_the_environment_asks(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_URI", str(tmp_path))
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_FLUSH_S", "0.1")
+    monkeypatch.setattr(traffic, "FLUSH_S", 3600.0)
+    log = open_traffic_log(STAMP, FEATURES, OUTPUTS)
+    try:
+        log.record("r", *rows(1), 0.001)
+        until(lambda: list(tmp_path.rglob("part-*.parquet")))
+    finally:
+        log.close()
 
 
 @pytest.fixture
