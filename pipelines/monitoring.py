@@ -72,7 +72,7 @@ def monitoring(
         target: The column it predicts.
         history: The data the champion was trained on, for a retraining: path, glob, s3://bucket/key or https://.
         history_time: The column of the history that says when; none when empty.
-        traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own, if empty.
+        traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://; no truth when empty or not there yet.
         truth_key: The columns by which truth and predictions are joined.
         start: The window's first instant, ISO 8601; the given hours before its end when empty.

@@ -46,7 +46,7 @@ def retraining(
         target: The column to predict.
         history: The data the champion was trained on: a local path or glob, s3://bucket/key or https://.
         history_time: The column of the history that says when, to put its rows in order; none when empty.
-        traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own, if empty.
+        traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://.
         truth_key: The columns by which truth and predictions are joined.
         since: The first instant of the traffic to learn from, ISO 8601; lookback_h before the end when empty.

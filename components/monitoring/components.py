@@ -272,7 +272,9 @@ def trigger_pipeline(pipeline: str, parameters: str = "{}", event: str = "", coo
     from loopline.components.monitoring.trigger import trigger
     from loopline.components.parameters import parse_object
 
-    return trigger(pipeline, parse_object(parameters, "parameters", '{"name": "flights"}'), event, cooldown_h=cooldown_h).run_id
+    return trigger(
+        pipeline, parse_object(parameters, "parameters", '{"name": "flights"}'), event, cooldown_h=cooldown_h
+    ).run_id
 
 
 @step
