@@ -1,108 +1,45 @@
-"""The plots of the reports: matplotlib figures, made without any global state."""
+"""The plots of the stage's reports."""
 
-import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from functools import wraps
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from loopline.components.evaluation.curves import thin_precision_recall, thin_roc
 from loopline.components.evaluation.evaluate import Evaluation
 from loopline.components.evaluation.importance import Importance
 from loopline.components.evaluation.slices import Slice
-
-INK, SOFT, LINE = "#1b1f24", "#5b6470", "#d9dee4"
-ACCENT, SECOND, THIRD = "#0b5cad", "#c8561b", "#14743f"
-#: One color a class; more classes than that go without a curve of their own.
-SERIES = (ACCENT, SECOND, THIRD, "#8a5a00", "#7a3e9d", "#2a8c99", "#b3261e", SOFT)
-SHADES = LinearSegmentedColormap.from_list("loopline", ["#ffffff", "#cfe0f1", "#6fa3d6", ACCENT, "#07396c"])
-#: For counts on a logarithmic scale, where the smallest count must still be seen.
-TINTS = LinearSegmentedColormap.from_list("loopline-tints", ["#c3d8ee", "#6fa3d6", ACCENT, "#07396c"])
-WIDTH = 9.8
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.framealpha": 0.8,
-    "legend.edgecolor": "none",
-    "legend.fontsize": 9,
-    "lines.linewidth": 2,
-    "lines.solid_capstyle": "round",
-}
-
-
-def _style() -> AbstractContextManager:
-    return matplotlib.rc_context(_STYLE)
-
-
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the house style without touching matplotlib's global settings."""
-
-    @wraps(draw)
-    def styled(*args, **kwargs) -> Figure:
-        with _style():
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-def _panels(height: float, widths: Sequence[float] = (1, 1)) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)
-    axes = figure.subplots(1, len(widths), gridspec_kw={"width_ratios": widths}, squeeze=False)[0]
-    return figure, axes
-
-
-def in_text(label: str) -> str:
-    """Return a metric's label as it stands inside a sentence: ``log loss``, but ``RMSE``."""
-    return label[0].lower() + label[1:] if label[1:2].islower() else label
-
-
-def _name(value: object, width: int = 32) -> str:
-    """Return a name from the data on one line and no longer than there is room; tables show it in full."""
-    # matplotlib takes a label that starts with an underscore for one that is not to be shown.
-    name = re.sub(r"[\x00-\x1f\x7f]+|^(?=_)", " ", str(value))
-    return name if len(name) <= width else name[: width - 1] + "\u2026"
-
-
-def _percent(axis, decimals: int | None = 0) -> None:
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+from loopline.components.plotting import (
+    ACCENT,
+    INK,
+    LINE,
+    SECOND,
+    SERIES,
+    SHADES,
+    SOFT,
+    THIRD,
+    TINTS,
+    in_text,
+    panels,
+    percent,
+    short_name,
+    styled,
+)
 
 
 def _square(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
+    percent(axes.xaxis)
+    percent(axes.yaxis)
 
 
-@_styled
+@styled
 def draw_ranking(evaluation: Evaluation) -> Figure:
     """Draw ROC and precision-recall curve of a binary model, with the chosen threshold on both."""
     truth, probability = evaluation.truth, evaluation.scores[:, 1]
-    figure, (left, right) = _panels(4.2)
+    figure, (left, right) = panels(4.2)
     false, true, _ = thin_roc(truth, probability, 400)
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
     left.fill_between(false, true, false, color=ACCENT, alpha=0.08, linewidth=0)
@@ -131,24 +68,24 @@ def draw_ranking(evaluation: Evaluation) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_scores(evaluation: Evaluation) -> Figure:
     """Draw how the probabilities spread for each of two classes, beside the confusion matrix."""
     truth, probability = evaluation.truth, evaluation.scores[:, 1]
-    figure, (left, right) = _panels(3.9, (1.25, 1))
+    figure, (left, right) = panels(3.9, (1.25, 1))
     edges = np.linspace(0, 1, 41)
     for position, color in ((0, SOFT), (1, ACCENT)):
         part = probability[truth == position]
         if len(part):
             shares = np.histogram(part, edges)[0] / len(part)
-            name = f"{_name(evaluation.manifest.classes[position], 20)} ({len(part):,} rows)"
+            name = f"{short_name(evaluation.manifest.classes[position], 20)} ({len(part):,} rows)"
             left.stairs(shares, edges, fill=True, color=color, alpha=0.28)
             left.stairs(shares, edges, color=color, linewidth=1.5, label=name)
     threshold = evaluation.settings.threshold
     left.axvline(threshold, color=SECOND, linewidth=1.5, label=f"threshold {threshold:g}")
-    name = _name(evaluation.manifest.classes[1])
+    name = short_name(evaluation.manifest.classes[1])
     left.set(title="Scores by true class", xlabel=f"probability of {name}", ylabel="share of the class", xlim=(0, 1))
-    _percent(left.yaxis, None)
+    percent(left.yaxis, None)
     # Room for the legend above the highest bar, so that it hides none.
     left.set_ylim(0, 1.32 * left.get_ylim()[1])
     left.legend(loc="best")
@@ -156,17 +93,17 @@ def draw_scores(evaluation: Evaluation) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_confusion(evaluation: Evaluation) -> Figure:
     """Draw the confusion matrix of a model of several classes, beside each class's ROC curve."""
-    figure, (left, right) = _panels(4.6, (1.15, 1))
+    figure, (left, right) = panels(4.6, (1.15, 1))
     _draw_matrix(left, evaluation)
     right.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
     for position, color in zip(range(len(evaluation.manifest.classes)), SERIES, strict=False):
         hits = evaluation.truth == position
         if hits.any() and not hits.all():
             false, true, _ = thin_roc(hits, evaluation.scores[:, position])
-            right.plot(false, true, color=color, label=_name(evaluation.manifest.classes[position], 20))
+            right.plot(false, true, color=color, label=short_name(evaluation.manifest.classes[position], 20))
     _square(right, "ROC curve, each class against the rest", "false positive rate", "true positive rate (recall)")
     if right.get_legend_handles_labels()[0]:
         right.legend(loc="lower right", title="class", alignment="left")
@@ -176,7 +113,7 @@ def draw_confusion(evaluation: Evaluation) -> Figure:
 def _draw_matrix(axes: Axes, evaluation: Evaluation) -> None:
     counts = np.asarray(evaluation.confusion, float)
     shares = np.divide(counts, counts.sum(axis=1, keepdims=True), out=np.zeros_like(counts), where=counts > 0)
-    names = [_name(one, 14) for one in evaluation.manifest.classes]
+    names = [short_name(one, 14) for one in evaluation.manifest.classes]
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 5 else 60)
     axes.set_yticks(range(len(names)), names)
@@ -193,10 +130,10 @@ def _draw_matrix(axes: Axes, evaluation: Evaluation) -> None:
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11 if len(names) <= 4 else 9)
 
 
-@_styled
+@styled
 def draw_calibration(evaluation: Evaluation) -> Figure:
     """Draw stated probability against what happened, beside precision and recall by threshold."""
-    figure, (left, right) = _panels(4.2)
+    figure, (left, right) = panels(4.2)
     bins = evaluation.calibration
     top = min(1.0, 1.08 * max(max(one.high, one.predicted) for one in bins))
     predicted, observed = [one.predicted for one in bins], [one.observed for one in bins]
@@ -207,8 +144,8 @@ def draw_calibration(evaluation: Evaluation) -> Figure:
     left.legend(loc="upper left")
     left.set(title="Calibration", xlabel="stated probability (mean of the bin)", ylabel="observed share")
     left.set(xlim=(-0.01 * top, top), ylim=(-0.01 * top, top))
-    _percent(left.xaxis, None)
-    _percent(left.yaxis, None)
+    percent(left.xaxis, None)
+    percent(left.yaxis, None)
     recall, precision, thresholds = thin_precision_recall(evaluation.truth, evaluation.scores[:, 1])
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     for values, color, name in ((precision, ACCENT, "precision"), (recall, SECOND, "recall"), (f1, THIRD, "F1")):
@@ -220,13 +157,13 @@ def draw_calibration(evaluation: Evaluation) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_residuals(evaluation: Evaluation) -> Figure:
     """Draw predicted against true values, beside the residuals over the predicted value."""
     truth, predicted = evaluation.truth, evaluation.scores
     residual = truth - predicted
-    target = _name(evaluation.manifest.target)
-    figure, (left, right) = _panels(4.4)
+    target = short_name(evaluation.manifest.target)
+    figure, (left, right) = panels(4.4)
     low, high = _range(np.concatenate([truth, predicted]))
     options = {"gridsize": 45, "cmap": TINTS, "bins": "log", "mincnt": 1, "linewidths": 0.1, "rasterized": True}
     left.hexbin(truth, predicted, extent=(low, high, low, high), **options)
@@ -259,7 +196,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(low - pad), float(high + pad)
 
 
-@_styled
+@styled
 def draw_importance(importance: Sequence[Importance], unit: str) -> Figure:
     """Draw what each of the most important features is worth.
 
@@ -268,11 +205,11 @@ def draw_importance(importance: Sequence[Importance], unit: str) -> Figure:
         unit: What the bars count.
     """
     shown = list(importance[:20])[::-1]
-    figure, (axes,) = _panels(0.9 + 0.3 * len(shown), (1,))
+    figure, (axes,) = panels(0.9 + 0.3 * len(shown), (1,))
     values = [one.value for one in shown]
     colors = [ACCENT if value > 0 else LINE for value in values]
     axes.barh(range(len(shown)), values, color=colors, height=0.62)
-    axes.set_yticks(range(len(shown)), [_name(one.feature) for one in shown])
+    axes.set_yticks(range(len(shown)), [short_name(one.feature) for one in shown])
     axes.errorbar(values, range(len(shown)), xerr=[one.spread for one in shown], fmt="none", ecolor=INK, elinewidth=1)
     axes.axvline(0, color=SOFT, linewidth=1)
     axes.set(xlabel=f"rise of the {in_text(unit)} when the feature is shuffled")
@@ -282,7 +219,7 @@ def draw_importance(importance: Sequence[Importance], unit: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_slices(slices: Sequence[Slice], overall: float, unit: str) -> Figure:
     """Draw the main metric of each slice of one column, with its interval.
 
@@ -291,7 +228,7 @@ def draw_slices(slices: Sequence[Slice], overall: float, unit: str) -> Figure:
         overall: The metric over all rows.
         unit: The metric's label.
     """
-    figure, (axes,) = _panels(0.9 + 0.32 * len(slices), (1,))
+    figure, (axes,) = panels(0.9 + 0.32 * len(slices), (1,))
     for position, one in enumerate(slices):
         color = SOFT if one.small else ACCENT
         if one.low is not None:
@@ -302,7 +239,7 @@ def draw_slices(slices: Sequence[Slice], overall: float, unit: str) -> Figure:
         f"all rows {overall:.4g}", (overall, 1), xycoords=("data", "axes fraction"), xytext=(4, 2), color=SECOND,
         textcoords="offset points", fontsize=9,
     )  # fmt: skip
-    axes.set_yticks(range(len(slices)), [f"{_name(one.name)}  ({one.rows:,})" for one in slices])
+    axes.set_yticks(range(len(slices)), [f"{short_name(one.name)}  ({one.rows:,})" for one in slices])
     axes.set(xlabel=unit, ylim=(len(slices) - 0.4, -0.6))
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -310,7 +247,7 @@ def draw_slices(slices: Sequence[Slice], overall: float, unit: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def draw_difference(differences: np.ndarray, low: float, high: float, margin: float, unit: str) -> Figure:
     """Draw the improvement in each bootstrap replicate, with its interval and the margin.
 
@@ -321,7 +258,7 @@ def draw_difference(differences: np.ndarray, low: float, high: float, margin: fl
         margin: What the improvement must exceed.
         unit: What the improvement counts.
     """
-    figure, (axes,) = _panels(3.4, (1,))
+    figure, (axes,) = panels(3.4, (1,))
     counts, edges = np.histogram(differences, bins=min(60, max(10, len(differences) // 20)))
     axes.stairs(counts, edges, fill=True, color=ACCENT, alpha=0.35)
     axes.stairs(counts, edges, color=ACCENT, linewidth=1)
@@ -335,7 +272,7 @@ def draw_difference(differences: np.ndarray, low: float, high: float, margin: fl
     return figure
 
 
-@_styled
+@styled
 def draw_trials(values: Sequence[float], best: int, unit: str) -> Figure:
     """Draw the score of each trial and mark the best.
 
@@ -344,7 +281,7 @@ def draw_trials(values: Sequence[float], best: int, unit: str) -> Figure:
         best: The position of the best.
         unit: The metric's label.
     """
-    figure, (axes,) = _panels(3.0, (1,))
+    figure, (axes,) = panels(3.0, (1,))
     trials = np.arange(1, len(values) + 1)
     axes.plot(trials, values, "o", color=ACCENT, markersize=6)
     axes.plot(trials[best], values[best], "o", color=SECOND, markersize=10, markeredgecolor="white", label="best")
