@@ -4,6 +4,7 @@ Protocol: https://github.com/kserve/open-inference-protocol, specification/proto
 a bearer token for services that ask for one, over https or on this machine.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,14 +115,39 @@ def predict_rest(address: str, model: str, table: pa.Table, features: Schema, ti
         RefusedError: The server answered with an error.
         InputError: The answer is not one of the protocol, or a feature is missing.
     """
-    path = f"/v2/models/{quote(model, safe='')}/infer"
-    answer = call_rest(address, path, build_request(table, features), timeout_s)
+    answer = call_rest(address, infer_path(model), build_request(table, features), timeout_s)
+    return read_answer(answer, address, table.num_rows)
+
+
+def infer_path(model: str) -> str:
+    """Return the path of a model's inference requests.
+
+    Args:
+        model: The model's name.
+    """
+    return f"/v2/models/{quote(model, safe='')}/infer"
+
+
+def read_answer(answer: Mapping, address: str, rows: int) -> Answer:
+    """Read what a model server answered to an inference request over REST.
+
+    Args:
+        answer: The JSON object.
+        address: Where it comes from, for the message.
+        rows: Rows of the request.
+
+    Returns:
+        The answer.
+
+    Raises:
+        InputError: It is not one of the protocol, or not for as many rows.
+    """
     try:
         outputs = {output["name"]: output for output in answer["outputs"]}
         found = next(outputs[name] for name in _SCORES if name in outputs)
         values = np.asarray(found["data"], np.float32).reshape(found["shape"])
         return Answer(
-            _shape_scores(values, found["name"], table.num_rows),
+            _shape_scores(values, found["name"], rows),
             str(answer["model_name"]),
             str(answer.get("model_version") or ""),
             dict(answer.get("parameters") or {}),
@@ -186,7 +212,25 @@ def build_grpc_request(model: str, table: pa.Table, features: Schema):
     return request
 
 
-def call_rest(address: str, path: str, body: Mapping | None = None, timeout_s: float = 10.0) -> dict:
+def open_session(address: str) -> requests.Session:
+    """Open a session whose connections to a model server are kept, for many requests from one thread.
+
+    Args:
+        address: Where the server answers.
+    """
+    session = requests.Session()
+    # A proxy does not know this machine's own servers.
+    session.trust_env = urlsplit(address).hostname not in LOCAL_HOSTS
+    return session
+
+
+def call_rest(
+    address: str,
+    path: str,
+    body: Mapping | None = None,
+    timeout_s: float = 10.0,
+    session: requests.Session | None = None,
+) -> dict:
     """Call one method of the protocol over REST.
 
     Args:
@@ -194,6 +238,7 @@ def call_rest(address: str, path: str, body: Mapping | None = None, timeout_s: f
         path: The method, e.g. ``/v2/models/flights``.
         body: What to post; None to get.
         timeout_s: Seconds to wait for the connection, and for each part of the answer.
+        session: What ``open_session`` gave; a new one when None.
 
     Returns:
         The JSON object answered.
@@ -203,7 +248,8 @@ def call_rest(address: str, path: str, body: Mapping | None = None, timeout_s: f
         RefusedError: The server answered with an error.
         InputError: The answer is not a JSON object.
     """
-    answer = _request(address, path, body, timeout_s)
+    with contextlib.nullcontext(session) if session else open_session(address) as opened:
+        answer = _request(opened, address, path, body, timeout_s)
     try:
         found = answer.json()
     except ValueError:
@@ -226,7 +272,8 @@ def is_ready(address: str, model: str = "", timeout_s: float = 2.0) -> bool:
     """
     paths = ["/v2/health/ready"] + ([f"/v2/models/{quote(model, safe='')}/ready"] if model else [])
     try:
-        return all(_request(address, path, None, timeout_s).status_code == 200 for path in paths)
+        with open_session(address) as session:
+            return all(_request(session, address, path, None, timeout_s).status_code == 200 for path in paths)
     except UnreachableError:
         return False
 
@@ -261,17 +308,16 @@ def call_grpc(address: str, method: str, request, timeout_s: float = 10.0):
             raise RefusedError(f"{address} answered {method} with {status}: {reason}", status, reason) from None
 
 
-def _request(address: str, path: str, body: Mapping | None, timeout_s: float) -> requests.Response:
+def _request(
+    session: requests.Session, address: str, path: str, body: Mapping | None, timeout_s: float
+) -> requests.Response:
     url = address.rstrip("/") + path
     verify = ca_bundle() or True
     try:
-        with requests.Session() as session:
-            # A proxy does not know this machine's own servers.
-            session.trust_env = urlsplit(url).hostname not in LOCAL_HOSTS
-            method = "GET" if body is None else "POST"
-            return session.request(
-                method, url, json=body, auth=_authorize, timeout=timeout_s, verify=verify, allow_redirects=False
-            )
+        method = "GET" if body is None else "POST"
+        return session.request(
+            method, url, json=body, auth=_authorize, timeout=timeout_s, verify=verify, allow_redirects=False
+        )
     except requests.exceptions.SSLError:
         raise UnreachableError(
             f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
