@@ -12,13 +12,13 @@ from sklearn.metrics import confusion_matrix
 
 from loopline.components.data.tables import check_columns, file_digest, open_parquet
 from loopline.components.errors import InputError
-from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
+from loopline.components.evaluation.bootstrap import check_replicates
 from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
 from loopline.components.evaluation.importance import Importance, permutation_importance
-from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, find_metric, score
+from loopline.components.evaluation.intervals import score_constant, score_with_intervals
+from loopline.components.evaluation.metrics import find_metric
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
 from loopline.components.evaluation.slices import SLICE_REPLICATES, Slice, score_slices
-from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.model.directory import Manifest
 from loopline.components.model.predictor import load_predictor
 
@@ -157,7 +157,8 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
     labeled = read_labeled(test, manifest.target, [*predictor.features.names, *settings.slices])
     truth = read_truth(labeled.table, manifest)
     scores = predict_rows(predictor, labeled.table)
-    metrics, resampled = _score_with_intervals(manifest.task, truth, scores, settings)
+    measured = score_with_intervals(manifest.task, truth, scores, settings.threshold, settings.bootstrap, settings.seed)
+    metrics = measured.metrics
     importance, importance_rows = [], 0
     if settings.importance_repeats:
         importance, importance_rows = permutation_importance(
@@ -171,11 +172,11 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
         rows=len(truth),
         unlabeled=labeled.unlabeled,
         metrics=metrics,
-        baseline=_score_constant(manifest, truth, settings.threshold),
+        baseline=score_constant(manifest.task, len(manifest.classes), truth, settings.threshold),
         slices=_score_all_slices(manifest.task, labeled.table, truth, scores, settings),
         importance=importance,
         importance_rows=importance_rows,
-        resampled=resampled,
+        resampled=measured.resampled,
         confusion=_confuse(manifest, truth, scores, settings.threshold),
         calibration=reliability(truth, scores[:, 1]) if binary else [],
         thresholds=operating_points(truth, scores[:, 1], settings.threshold) if binary else [],
@@ -217,36 +218,6 @@ def _score_all_slices(task: str, table: pa.Table, truth: np.ndarray, scores: np.
         for column in settings.slices
         for one in score_slices(task, column, table.column(column), truth, scores, replicates, settings.seed)
     ]
-
-
-def _score_with_intervals(task: str, truth: np.ndarray, scores: np.ndarray, settings: Settings):
-    values = score(task, truth, scores, settings.threshold)
-    intervals = dict.fromkeys(values, (None, None))
-    resampled = 0
-    if settings.bootstrap and len(truth) > 1:
-        passes = scores.shape[1] if task == "multiclass" else 1
-        chosen = choose_rows(len(truth), settings.bootstrap, passes, settings.seed)
-        statistic = weighted_statistic(task, truth[chosen], scores[chosen], settings.threshold, only=values.keys())
-        replicates = resample(statistic, len(chosen), len(truth), settings.bootstrap, settings.seed)
-        resampled = len(chosen)
-        for name, value in values.items():
-            # Resampling can only widen the gaps of a calibrated model, so its replicates all lie above the value.
-            intervals[name] = replicates.interval(name, value, centered=name in RAISED_BY_RESAMPLING)
-    metrics = {
-        name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]} for name, value in values.items()
-    }
-    return metrics, resampled
-
-
-def _score_constant(manifest: Manifest, truth: np.ndarray, threshold: float) -> dict[str, float | None]:
-    """Score the best constant: the classes' shares in these very rows, or their mean."""
-    if not manifest.is_classification:
-        return score(manifest.task, truth, np.full(len(truth), truth.mean()), threshold)
-    shares = np.bincount(truth, minlength=len(manifest.classes)) / len(truth)
-    shares = np.clip(shares, 1e-7, 1)
-    values = score(manifest.task, truth, np.tile(shares / shares.sum(), (len(truth), 1)), threshold)
-    # Rounding leaves a constant's calibration error at 1e-16 instead of 0.
-    return {name: None if value is None else round(value, 12) for name, value in values.items()}
 
 
 def _take_notes(manifest: Manifest, truth: np.ndarray, unlabeled: int, metrics: dict) -> list[str]:

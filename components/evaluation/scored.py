@@ -100,7 +100,17 @@ def predict_rows(predictor: Predictor, table: pa.Table) -> np.ndarray:
     bad = int((~np.isfinite(scores)).sum())
     if bad:
         raise InputError(f"The model {predictor.manifest.digest} gives {bad:,} values that are no number: retrain it.")
-    if predictor.manifest.is_classification:
-        scores = np.clip(scores, SMALLEST, 1.0)
-        scores /= scores.sum(axis=1, keepdims=True)
-    return scores
+    return bound_probabilities(scores) if predictor.manifest.is_classification else scores
+
+
+def bound_probabilities(scores: np.ndarray) -> np.ndarray:
+    """Take probabilities of single precision for what they can say: none is zero, and a row's sum to one.
+
+    Args:
+        scores: Finite probabilities, shape (rows, classes).
+
+    Returns:
+        Double precision, the same shape.
+    """
+    scores = np.clip(scores.astype(np.float64), SMALLEST, 1.0)
+    return scores / scores.sum(axis=1, keepdims=True)
