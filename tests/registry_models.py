@@ -97,7 +97,9 @@ def make_model(folder: Path, seed: int = 0, run: str = "run-1", distance: str = 
         ),
     )
     values = {"roc_auc": {"value": 0.9, "low": 0.85, "high": 0.94}, "undefined": {"value": None}}
-    (folder / "metrics.json").write_text(json.dumps({"task": "binary", "metrics": values}))
+    (folder / "metrics.json").write_text(
+        json.dumps({"task": "binary", "metrics": values, "baseline": {"roc_auc": 0.5, "undefined": None}})
+    )
     (folder / "report.html").write_text("<h1>Report</h1>")
     return Trained(model, folder / "metrics.json", folder / "report.html")
 

@@ -67,6 +67,7 @@ def load_model(
     model: Output[Model],
     found_version: OutputPath(int),
     found_run: OutputPath(str),
+    found_metrics: OutputPath(str),
     name: str,
     alias: str = "champion",
     version: int = 0,
@@ -78,6 +79,7 @@ def load_model(
         model: The model directory; its metadata gives name, version and digest.
         found_version: The version that was fetched, 0 when there is none.
         found_run: The MLflow run that registered it, empty when there is none.
+        found_metrics: What was measured when it was registered, as JSON: a number by name; {} when unknown.
         name: The registered model.
         alias: Which version: champion, challenger, previous or any other alias.
         version: The version, instead of the alias; 0 to go by the alias.
@@ -89,11 +91,14 @@ def load_model(
     Raises:
         InputError: There is no such version, its files were changed, or MLflow cannot be reached or refuses.
     """
+    import json
+
     from loopline.components.registry.fetch import fetch
 
     fetched = fetch(model.path, name, alias, version, missing)
     model.metadata.update(name=name, version=fetched.version, digest=fetched.digest)
-    for path, value in ((found_version, fetched.version), (found_run, fetched.run)):
+    metrics = json.dumps(fetched.metrics, separators=(",", ":"))
+    for path, value in ((found_version, fetched.version), (found_run, fetched.run), (found_metrics, metrics)):
         with open(path, "w", encoding="utf-8") as file:
             file.write(str(value))
     return "found" if fetched.version else "absent"

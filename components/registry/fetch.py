@@ -1,9 +1,10 @@
 """Fetch a registered model as a model directory."""
 
 import logging
+import math
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,13 @@ class Fetched:
         version: The version; 0 when there is none.
         digest: The model's digest; empty when there is none.
         run: The MLflow run that registered it; empty when there is none.
+        metrics: What that run measured, by name; empty when there is no such run any more.
     """
 
     version: int
     digest: str
     run: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def fetch(target: str | Path, name: str, alias: str = "champion", version: int = 0, missing: str = "fail") -> Fetched:
@@ -92,4 +95,19 @@ def _download(store: Store, found: "ModelVersion", target: Path) -> Fetched:
             shutil.rmtree(target)
         path.rename(target)
     logger.info("fetched version %d of %s, %s", number, found.name, digest[:19])
-    return Fetched(number, digest, found.run_id or "")
+    return Fetched(number, digest, found.run_id or "", _read_metrics(store, found.run_id))
+
+
+def _read_metrics(store: Store, run: str | None) -> dict[str, float]:
+    """Return the finite metrics of a run; none when it was removed for good."""
+    from mlflow.exceptions import MlflowException
+
+    if not run:
+        return {}
+    try:
+        metrics = store.client.get_run(run).data.metrics
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}

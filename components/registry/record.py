@@ -22,18 +22,22 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         path: The JSON file of its ``metrics`` artifact.
 
     Returns:
-        Finite numbers: each metric by name and, where known, its interval as ``<name>_low`` and ``<name>_high``.
+        Finite numbers: each metric by name and, where known, its interval as ``<name>_low`` and ``<name>_high``, and
+        what the best constant prediction scores on the same rows as ``baseline_<name>``.
 
     Raises:
         InputError: The file is missing or has another form.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))["metrics"].items()
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
         values = {}
-        for name, entry in entries:
+        for name, entry in document["metrics"].items():
             for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
                 if _is_finite(entry.get(key)):
                     values[_safe_name(name, suffix)] = float(entry[key])
+        for name, value in document.get("baseline", {}).items():
+            if _is_finite(value):
+                values[_safe_name(f"baseline_{name}")] = float(value)
     except FileNotFoundError:
         raise InputError(f"There are no metrics at {path}: pass the metrics output of evaluate_model.") from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -52,7 +52,13 @@ def test_run_and_version_say_where_the_model_comes_from(trained, home):
         "seed": "0",
     }
     # A metric without a value is left out: MLflow stores no nothing.
-    assert run.data.metrics == {"roc_auc": 0.9, "roc_auc_low": 0.85, "roc_auc_high": 0.94, "validation_log_loss": 0.5}
+    assert run.data.metrics == {
+        "roc_auc": 0.9,
+        "roc_auc_low": 0.85,
+        "roc_auc_high": 0.94,
+        "baseline_roc_auc": 0.5,
+        "validation_log_loss": 0.5,
+    }
     assert (home / "mlartifacts").is_dir()
     assert not (home.parent / "mlruns").exists()
 

@@ -25,6 +25,7 @@ def test_life_of_a_model(trained, home, tmp_path):
     absent = load_model(name="flights", missing="absent").outputs
     assert absent["Output"] == "absent"
     assert absent["found_version"] == 0
+    assert absent["found_metrics"] == "{}"
     assert is_absent(absent["model"].path)
     assert absent["model"].metadata["version"] == 0
     fetched = _life(model=str(trained.model), metrics=str(trained.metrics), report=str(trained.report)).output

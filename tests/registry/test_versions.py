@@ -104,6 +104,22 @@ def test_fetched_model_is_the_registered_one(registered, trained, retrained, tmp
         )
 
 
+def test_metrics_come_with_the_model_as_long_as_its_run_is_kept(registered, tmp_path):
+    measured = {"baseline_roc_auc": 0.5, "roc_auc": 0.9, "roc_auc_high": 0.94, "roc_auc_low": 0.85}
+    measured["validation_log_loss"] = 0.5
+    fetched = fetch(tmp_path / "model", "flights", version=1)
+    assert fetched.metrics == measured
+    with open_store() as store:
+        store.client.delete_run(fetched.run)
+    # What was thrown away can be looked at until it is removed for good.
+    assert fetch(tmp_path / "model", "flights", version=1).metrics == measured
+    with open_store() as store:
+        store.client._tracking_client.store._hard_delete_run(fetched.run)
+    again = fetch(tmp_path / "model", "flights", version=1)
+    assert again.metrics == {}
+    assert again.digest == fetched.digest
+
+
 def test_fetching_replaces_what_an_attempt_before_left(registered, tmp_path):
     target = tmp_path / "model"
     target.mkdir()
