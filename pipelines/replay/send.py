@@ -172,7 +172,7 @@ def send(
         requests: In order of their day.
         urls: By site where it answers, such as ``http://127.0.0.1:8080``.
         model: The model's name.
-        connections: Requests on their way to one site at once. More keep a far site busy; beside the sites on one machine
+        connections: Requests on their way to one site at once. More keep a far site busy; to sites on this machine
             they lengthen each other's latency.
         timeout_s: Seconds to wait for the connection, and for each part of an answer.
         waits_s: Seconds before each further attempt.
