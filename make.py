@@ -125,7 +125,8 @@ def lock(_words) -> int:
 
 COMMANDS = {
     "demo": in_venv("loopline", "demo"),
-    "test": in_venv("python", "-m", "pytest"),
+    # Files side by side, each file's tests in one process: they share servers and trained models.
+    "test": in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile"),
     "bench": in_venv("python", "-m", "benchmarks"),
     "compile": in_venv("loopline", "compile"),
     "lint": lint,

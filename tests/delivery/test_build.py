@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,8 +167,9 @@ def can_confine() -> bool:
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root can become another user")
 def test_any_user_builds_who_may_write_the_temporary_folder_alone(small_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any-user")
-    for path in (folder, folder.parent, folder.parent.parent):  # pytest's own are closed to others
-        path.chmod(path.stat().st_mode | 0o011)
+    for path in (folder, *folder.parents):  # pytest's own are closed to others
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to(tempfile.gettempdir()):
+            path.chmod(path.stat().st_mode | 0o011)
     model, home = shutil.copytree(small_model, folder / "model"), folder / "temporary"
     home.mkdir()
     os.chown(home, 1_000_680_000, 0)
