@@ -1,0 +1,201 @@
+"""Read what sites did from Prometheus, or from what answers like it (Thanos on OpenShift)."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from loopline.components.delivery.inference import RefusedError
+from loopline.components.errors import InputError
+from loopline.components.monitoring.activity import Activity, Look, add, grow
+from loopline.components.monitoring.scrape import DIALECTS, STARTED, Dialect, Metric, scale_bound
+from loopline.components.monitoring.web import call, check_url
+
+#: The most looks at a window, and the fewest seconds between two.
+_LOOKS, _STEP_S = 720, 15.0
+_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+#: A process is known by these; a site names itself, or stands for its namespace.
+_BY = ("site", "namespace", "instance")
+
+_Key = tuple[str, str, str]
+_Series = dict[float, float]
+
+
+class Prometheus:
+    """A server that is asked in PromQL.
+
+    Args:
+        url: Its address; on OpenShift that of ``thanos-querier`` in ``openshift-monitoring``.
+        token: A bearer token; empty for none.
+
+    Raises:
+        InputError: The address is none.
+    """
+
+    def __init__(self, url: str, token: str = ""):
+        self._url, self._token = check_url(url, "PROMETHEUS_URL"), token
+
+    def query_range(self, query: str, start: float, end: float, step: float) -> list[tuple[dict, _Series]]:
+        """Ask for time series.
+
+        Args:
+            query: PromQL.
+            start: From when on, in seconds since 1970.
+            end: The last moment.
+            step: Seconds between two values.
+
+        Returns:
+            The labels of each series, and its values by time.
+
+        Raises:
+            UnreachableError: The server does not answer.
+            InputError: It refuses, or answers something else.
+        """
+        form = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        try:
+            text = call("POST", f"{self._url}/api/v1/query_range", token=self._token, form=form)
+        except RefusedError as error:
+            if error.status in (401, 403):
+                raise InputError(
+                    f"Prometheus refuses to answer (HTTP {error.status}): set PROMETHEUS_TOKEN to the token of an "
+                    "account that may read metrics."
+                ) from None
+            raise
+        try:
+            found = json.loads(text)["data"]
+            if found["resultType"] != "matrix":
+                raise ValueError(found["resultType"])
+            return [
+                (series["metric"], {float(time): float(value) for time, value in series["values"]})
+                for series in found["result"]
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"PROMETHEUS_URL does not answer as Prometheus does ({type(error).__name__}): name its address, "
+                "without /api."
+            ) from None
+
+
+def open_prometheus() -> Prometheus | None:
+    """Return the server that the environment names: ``PROMETHEUS_URL``, with ``PROMETHEUS_TOKEN`` or the token of this
+    pod's service account; None when it names none.
+
+    Raises:
+        InputError: The address is none, or the token cannot be read.
+    """
+    url = os.environ.get("PROMETHEUS_URL", "").strip()
+    if not url:
+        return None
+    token = os.environ.get("PROMETHEUS_TOKEN", "").strip()
+    if not token and _TOKEN_FILE.exists():
+        try:
+            token = _TOKEN_FILE.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InputError(f"{_TOKEN_FILE} cannot be read ({error.strerror}): set PROMETHEUS_TOKEN.") from None
+    return Prometheus(url, token)
+
+
+def read_activities(prometheus: Prometheus, start: datetime, end: datetime) -> dict[str, Activity]:
+    """Read what all model servers did in a window.
+
+    Args:
+        prometheus: Where to ask.
+        start: The window's first instant.
+        end: The first instant after it.
+
+    Returns:
+        What each site did, all its processes together. A site is what the label ``site`` says, else the namespace,
+        else the address of the server.
+
+    Raises:
+        InputError: Prometheus does not answer, or refuses.
+    """
+    first, last = start.timestamp(), end.timestamp()
+    step = float(max(_STEP_S, math.ceil((last - first) / _LOOKS)))
+    # The last look is at the end, whatever the step.
+    count = max(1, math.ceil((last - first) / step - 1e-6))
+    times = last - step * np.arange(count, -1, -1.0)
+    reader = _Reader(prometheus, times, step)
+    started = reader.by_process([Metric(STARTED, {})])
+    looks: dict[_Key, list[Look]] = {}
+    for dialect in DIALECTS:
+        # A process speaks one dialect: Loopline's server counts in MLServer's, too.
+        looks |= {key: found for key, found in reader.looks(dialect, started).items() if key not in looks}
+    parts: dict[str, list] = {}
+    for (site, namespace, instance), found in looks.items():
+        places = [reader.place[look.time] for look in found]
+        born = places[0] > 0 and (found[0].started is None or found[0].started >= times[0])
+        zero = float(times[places[0] - 1]) if born else None
+        parts.setdefault(site or namespace or instance, []).append(
+            ([places[0] - 1, *places] if born else places, grow(found, zero))
+        )
+    return {site: add(found, times) for site, found in parts.items()}
+
+
+class _Reader:
+    """Looks at all processes at the same times."""
+
+    def __init__(self, prometheus: Prometheus, times: np.ndarray, step: float):
+        self._prometheus, self._times, self._step = prometheus, times, step
+        # Prometheus writes times to the millisecond.
+        self.place = {round(float(time), 3): place for place, time in enumerate(times)}
+
+    def looks(self, dialect: Dialect, started: dict[_Key, _Series]) -> dict[_Key, list[Look]]:
+        """Return the looks at each process that counts in a dialect."""
+        counts = [self.by_process(metrics) for metrics in (dialect.answered, dialect.refused, dialect.failed)]
+        keys = set().union(*counts)
+        if not keys:
+            return {}
+        is_open, buckets = self.by_process(dialect.open), self._buckets(dialect)
+        found = {}
+        for key in sorted(keys):
+            # The start and what is open may lack the site, which is the server's own word.
+            bare = ("", *key[1:])
+            starts, opened = (of.get(key) or of.get(bare) or {} for of in (started, is_open))
+            # A series begins with what it counts first; the others of its process were there before.
+            series = [count.get(key, {}) for count in counts]
+            bounds = buckets.get(key, {})
+            found[key] = [
+                Look(
+                    time, starts.get(time), *(values.get(time, 0.0) for values in series),
+                    {bound: values.get(time, 0.0) for bound, values in bounds.items()}, opened.get(time),
+                )
+                for time in sorted(set().union(*series))
+            ]  # fmt: skip
+        return found
+
+    def by_process(self, metrics: Iterable[Metric]) -> dict[_Key, _Series]:
+        """Return the sum of some metrics by process and time."""
+        found: dict[_Key, _Series] = {}
+        for metric in metrics:
+            for labels, series in self._ask(metric, _BY):
+                _add(found.setdefault(_key(labels), {}), series)
+        return found
+
+    def _buckets(self, dialect: Dialect) -> dict[_Key, dict[str, _Series]]:
+        found: dict[_Key, dict[str, _Series]] = {}
+        for metric in dialect.seconds:
+            for labels, series in self._ask(metric, (*_BY, "le")):
+                bound = scale_bound(labels.get("le", "+Inf"), dialect.unit)
+                _add(found.setdefault(_key(labels), {}).setdefault(bound, {}), series)
+        return found
+
+    def _ask(self, metric: Metric, by: tuple[str, ...]) -> list[tuple[dict, _Series]]:
+        # The platform and the site may both watch a process, as two jobs: it counts once.
+        names = ",".join(by)
+        query = f"max by ({names}) (sum by ({names},job) ({metric.selector}))"
+        found = self._prometheus.query_range(query, self._times[0], self._times[-1], self._step)
+        return [(labels, {round(time, 3): value for time, value in series.items()}) for labels, series in found]
+
+
+def _key(labels: dict) -> _Key:
+    return tuple(labels.get(name, "") for name in _BY)
+
+
+def _add(sums: _Series, series: _Series) -> None:
+    for time, value in series.items():
+        sums[time] = sums.get(time, 0.0) + value
