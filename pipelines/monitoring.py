@@ -43,6 +43,7 @@ def monitoring(
     drift_patience: int = 2,
     min_labels: int = 1000,
     cooldown_h: float = 24.0,
+    since: str = "",
     lookback_h: float = 8760.0,
     test_share: float = 0.3,
     validation_size: float = 0.05,
@@ -90,7 +91,9 @@ def monitoring(
         drift_patience: For so many windows in a row there must be drift.
         min_labels: The fewest labeled rows that are new since the last retraining.
         cooldown_h: Hours after a retraining in which there is no other.
-        lookback_h: How much traffic a retraining learns from, in hours.
+        since: The first instant of the traffic that a retraining learns from, ISO 8601; lookback_h before the window's
+            end when empty.
+        lookback_h: How much traffic a retraining learns from, in hours, when there is no since.
         test_share: Share of the labeled traffic, the newest, that challenger and champion are compared on.
         validation_size: Share of the rows, just before those, for early stopping.
         expectations: JSON that tightens the schema of the training data; rows that break a rule are set aside.
@@ -146,9 +149,10 @@ def monitoring(
     with dsl.If(decided.outputs["Output"] == "retrain", name="does-not-fit"):
         retrained = retraining(
             name=name, target=target, history=history, history_time=history_time, traffic=traffic, truth=truth,
-            truth_key=truth_key, until=collected.outputs["window_end"], lookback_h=lookback_h, test_share=test_share,
-            validation_size=validation_size, expectations=expectations, params=params, rounds=rounds,
-            early_stopping_rounds=early_stopping_rounds, slices=slices, metric=metric, margin=margin, seed=seed,
+            truth_key=truth_key, since=since, until=collected.outputs["window_end"], lookback_h=lookback_h,
+            test_share=test_share, validation_size=validation_size, expectations=expectations, params=params,
+            rounds=rounds, early_stopping_rounds=early_stopping_rounds, slices=slices, metric=metric, margin=margin,
+            seed=seed,
         ).set_display_name("Retrain")  # fmt: skip
         with dsl.If(retrained.output == "promote", name="better"):
             delivered = delivery(
