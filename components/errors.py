@@ -18,3 +18,7 @@ class TemporaryError(InputError):
     """Something that is away for a moment, as far as anyone can tell: a server, the network."""
 
     temporary = True
+
+
+class AbsentError(InputError):
+    """There is nothing to read: no file, or no row in it; where more is to come, nothing yet."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loopline.components.data.streams import TextStream, encoding_message
-from loopline.components.errors import InputError
+from loopline.components.errors import AbsentError, InputError
 
 #: Bytes of one block; also what limits memory, together with the number of threads.
 BLOCK_BYTES = 8 * 2**20
@@ -142,7 +142,7 @@ def _read_header(data: bytes, delimiter: str, file: str) -> tuple[tuple[str, ...
         raise InputError(f"{file} is UTF-16 text: set encoding to 'utf-16'.")
     start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     if not data[start:].strip():
-        raise InputError(f"{file} is empty: it needs a line of column names and at least one row.")
+        raise AbsentError(f"{file} is empty: it needs a line of column names and at least one row.")
     if b"\0" in data[:4096]:
         raise InputError(f"{file} is not text (it holds zero bytes): give CSV or Parquet.")
     end = data.rfind(b"\n" if b"\n" in data else b"\r", 0, 2**20) + 1 or len(data)

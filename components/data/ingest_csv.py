@@ -15,7 +15,7 @@ from loopline.components.data.csv_types import Contradiction, Layout, first_layo
 from loopline.components.data.sources import Source
 from loopline.components.data.streams import open_text
 from loopline.components.data.writing import writing_table
-from loopline.components.errors import InputError
+from loopline.components.errors import AbsentError, InputError
 
 logger = logging.getLogger("loopline")
 
@@ -57,7 +57,7 @@ def write_csv(
     head = list(itertools.islice(stream, HEAD_BLOCKS))
     if not head:
         names = ", ".join(source.name for source in sources[:3])
-        raise InputError(f"{names} has a header but no rows: give a file with at least one row.")
+        raise AbsentError(f"{names} has a header but no rows: give a file with at least one row.")
     layout = first_layout(head, columns, delimiter, declared or {}, null_values)
     # The list is handed over, so that its blocks are freed as they are parsed.
     stream = itertools.chain(_drain(deque(head)), stream)

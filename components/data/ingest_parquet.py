@@ -12,7 +12,7 @@ from loopline.components.data.sources import Source
 from loopline.components.data.streams import download
 from loopline.components.data.tables import BATCH_ROWS, check_columns
 from loopline.components.data.writing import GROUP_BYTES, writing_table
-from loopline.components.errors import InputError
+from loopline.components.errors import AbsentError, InputError
 
 
 def write_parquet(sources: Sequence[Source], path: str | Path, columns: Sequence[str] = ()) -> tuple[int, pa.Schema]:
@@ -43,7 +43,7 @@ def write_parquet(sources: Sequence[Source], path: str | Path, columns: Sequence
                 for batch in _batches(name, local, schema):
                     sink.write(batch)
             if not sink.rows:
-                raise InputError(f"{files[0][0]} has no rows: give a table with at least one row.")
+                raise AbsentError(f"{files[0][0]} has no rows: give a table with at least one row.")
         return sink.rows, schema
     finally:
         for copy in copies:

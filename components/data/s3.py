@@ -16,7 +16,7 @@ from minio.credentials import IamAwsProvider
 from minio.error import MinioException, S3Error
 
 from loopline.components.data.sources import TIMEOUT, Source, WebStream, is_data_name
-from loopline.components.errors import InputError
+from loopline.components.errors import AbsentError, InputError
 
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: check its name and the endpoint",
@@ -95,8 +95,8 @@ def find_objects(uri: str) -> list[Source]:
     with clear_errors(uri):
         keys = _find_keys(client, bucket, key)
     if not keys:
-        raise InputError(f"There is no object at {uri}: check the bucket and the key.")
-    return [Source(f"s3://{bucket}/{k}", lambda k=k: _open_object(client, bucket, k)) for k in keys]
+        raise AbsentError(f"There is no object at {uri}: check the bucket and the key.")
+    return [Source(f"s3://{bucket}/{k}", lambda k=k: open_object(client, bucket, k)) for k in keys]
 
 
 def _find_keys(client: Minio, bucket: str, key: str) -> list[str]:
@@ -126,7 +126,20 @@ def _matches(parts: list[str], pattern: list[str]) -> bool:
     return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _open_object(client: Minio, bucket: str, key: str) -> BinaryIO:
+def open_object(client: Minio, bucket: str, key: str) -> BinaryIO:
+    """Open an object for reading.
+
+    Args:
+        client: What ``s3_client`` made.
+        bucket: The bucket.
+        key: The object's key.
+
+    Returns:
+        Its bytes as they arrive.
+
+    Raises:
+        InputError: It is not there, or the store refuses or does not answer; also while reading.
+    """
     name = f"s3://{bucket}/{key}"
     with clear_errors(name):
         return io.BufferedReader(WebStream(client.get_object(bucket, key), name), 2**20)

@@ -13,7 +13,7 @@ import requests
 import urllib3
 
 from loopline.components.environment import ca_bundle
-from loopline.components.errors import InputError, TemporaryError
+from loopline.components.errors import AbsentError, InputError, TemporaryError
 
 #: Seconds to wait for a connection, and for the next bytes on one.
 TIMEOUT = (10, 60)
@@ -86,10 +86,10 @@ def _local_sources(path: str) -> list[Source]:
     elif glob.has_magic(path):
         found = [Path(file) for file in glob.glob(path, recursive=True)]  # noqa: PTH207 - Path cannot glob from a root
     else:
-        raise InputError(f"There is no file at {path}: check the path and where the step runs.")
+        raise AbsentError(f"There is no file at {path}: check the path and where the step runs.")
     found = sorted(file for file in found if file.is_file())
     if not found:
-        raise InputError(f"No file matches {path}: check the pattern and where the step runs.")
+        raise AbsentError(f"No file matches {path}: check the pattern and where the step runs.")
     return [Source(str(file), lambda file=file: open(file, "rb"), file) for file in found]
 
 
@@ -162,7 +162,8 @@ def _open_web(uri: str, name: str) -> BinaryIO:
             403: "access is refused: check the permissions or ask for a new link",
             404: "there is no such file: check the address",
         }.get(response.status_code, "try again later or check the address")
-        raise InputError(f"{name} answered HTTP {response.status_code}: {advice}.")
+        kind = AbsentError if response.status_code == 404 else InputError
+        raise kind(f"{name} answered HTTP {response.status_code}: {advice}.")
     return io.BufferedReader(WebStream(response.raw, name), 2**20)
 
 
