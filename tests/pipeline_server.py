@@ -1,13 +1,15 @@
-"""The API of a pipeline server, as far as starting and following a run goes, over https.
+"""The API of a pipeline server, as far as holding pipelines and starting and following runs goes, over https.
 
-The real server needs a cluster. This one asks for the token, reads filters, and parses each pipeline as strictly as the
-real one does, with KFP's own protocol buffer.
+The real server needs a cluster. This one asks for the token, reads filters, gives its answers page by page, tells times
+in whole seconds, holds what is sent to the models of KFP's own client, and parses each pipeline as strictly as the real
+one does, with KFP's own protocol buffer.
 """
 
 import contextlib
 import datetime
 import ipaddress
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from kfp_server_api import models
 
 TOKEN = "token-of-the-account"
 _PREFIX = "/apis/v2beta1"
@@ -30,9 +34,14 @@ class PipelineServer(ThreadingHTTPServer):
     """A server with an account's token, experiments and runs.
 
     Attributes:
-        runs: Each run as it was asked for, with its id and state.
+        runs: Each run as it was asked for, with its id, state and time.
+        pipelines: The pipelines that are held; see ``hold``.
+        versions: Their versions, each with its specification.
         states: The states that a run goes through, one a question; the last one stays.
         failures: How many of the next questions are answered with status 503.
+        forbidden: Whether the token is good for looking alone.
+        page: How many entries an answer has at most.
+        before_run: Called before a run is taken, as another client's request would come in between.
     """
 
     def __init__(self):
@@ -41,6 +50,36 @@ class PipelineServer(ThreadingHTTPServer):
         self.experiments: list[dict] = []
         self.states = ["SUCCEEDED"]
         self.failures = 0
+        self.pipelines: list[dict] = []
+        self.versions: list[dict] = []
+        self.forbidden = False
+        self.page = 2
+        self.before_run = lambda: None
+
+    def hold(self, name: str, compiled: str, version: str = "1"):
+        """Hold a version of a pipeline, as if somebody had imported the compiled YAML."""
+        pipeline, *platform = yaml.safe_load_all(compiled)
+        spec = {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
+        held = next((p for p in self.pipelines if p["display_name"] == name), None)
+        if held is None:
+            held = {"pipeline_id": f"pipeline-{len(self.pipelines)}", "display_name": name, "created_at": _now()}
+            self.pipelines.append(held)
+        made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=len(self.versions))
+        self.versions.append(
+            {
+                "pipeline_id": held["pipeline_id"],
+                "pipeline_version_id": f"version-{len(self.versions)}",
+                "display_name": version,
+                "created_at": _text(made),
+                "pipeline_spec": spec,
+            }
+        )
+
+    def add_run(self, body: dict) -> dict:
+        """Take a run as it is."""
+        added = {"run_id": f"run-{len(self.runs)}", "state": "PENDING", "created_at": _now()}
+        self.runs.append(body | added)
+        return self.runs[-1]
 
 
 @contextlib.contextmanager
@@ -99,10 +138,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.failures:
             self.server.failures -= 1
             return self._answer({"error": "the database is away"}, 503)
-        if path == "/experiments":
-            return self._answer({"experiments": _matching(self.server.experiments, query)})
-        if path == "/runs":
-            return self._answer({"runs": _matching(self.server.runs, query)})
+        held = re.fullmatch(r"/pipelines/([^/]+)/versions", path)
+        listings = {
+            "/experiments": ("experiments", self.server.experiments),
+            "/runs": ("runs", self.server.runs),
+            "/pipelines": ("pipelines", self.server.pipelines),
+            path if held else "": (
+                "pipeline_versions",
+                [v for v in self.server.versions if held and v["pipeline_id"] == held[1]],
+            ),
+        }
+        if path in listings:
+            field, entries = listings[path]
+            return self._answer(self._one_page(field, _sorted(_matching(entries, query), query), query))
         run = next((r for r in self.server.runs if path == f"/runs/{r['run_id']}"), None)
         if run is None:
             return self._answer({"error": f"there is no {path}"}, 404)
@@ -111,16 +159,40 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         path, _ = self._asked()
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or b"{}")
+        if self.server.forbidden:
+            return self._answer({"error": "User is not authorized"}, 403)
+        if path.endswith(":terminate"):
+            run = next(r for r in self.server.runs if path == f"/runs/{r['run_id']}:terminate")
+            run["state"] = "CANCELING"
+            return self._answer({})
         if path == "/experiments":
+            _check_model(body, models.V2beta1Experiment)
             self.server.experiments.append(body | {"experiment_id": f"experiment-{len(self.server.experiments)}"})
             return self._answer(self.server.experiments[-1])
         try:
-            _check_run(body)
+            _check_model(body, models.V2beta1Run)
+            _check_run(body, self._spec_of(body))
         except (json_format.ParseError, ValueError) as error:
             return self._answer({"error": f"invalid pipeline spec: {error}"}, 400)
-        self.server.runs.append(body | {"run_id": f"run-{len(self.server.runs)}", "state": "PENDING"})
-        return self._answer(self.server.runs[-1])
+        self.server.before_run()
+        return self._answer(self.server.add_run(body))
+
+    def _spec_of(self, run: dict) -> dict:
+        """Return the pipeline of a run: its own, or that of the version which it names."""
+        if "pipeline_spec" in run:
+            return run["pipeline_spec"]
+        reference = run["pipeline_version_reference"]
+        held = [v for v in self.server.versions if reference.items() <= v.items()]
+        if not held:
+            raise ValueError(f"there is no version {reference}")
+        return held[0]["pipeline_spec"]
+
+    def _one_page(self, field: str, entries: list[dict], query: dict) -> dict:
+        start = int(query.get("page_token", ["0"])[0] or 0)
+        end = start + min(self.server.page, int(query.get("page_size", ["100"])[0]))
+        page = {field: entries[start:end]} if entries[start:end] else {}
+        return page | ({"next_page_token": str(end)} if end < len(entries) else {})
 
     def _asked(self) -> tuple[str, dict]:
         asked = urlparse(self.path)
@@ -152,9 +224,35 @@ def _matching(entries: list[dict], query: dict) -> list[dict]:
     return [e for e in entries if wanted.items() <= e.items()]
 
 
-def _check_run(body: dict):
-    """Raise unless the pipeline can be read, and the parameters are those it asks for."""
-    spec = body["pipeline_spec"]
+def _sorted(entries: list[dict], query: dict) -> list[dict]:
+    key, _, order = query.get("sort_by", ["created_at"])[0].partition(" ")
+    return sorted(entries, key=lambda e: e.get(key, ""), reverse=order == "desc")
+
+
+def _now() -> str:
+    return _text(datetime.datetime.now(datetime.UTC))
+
+
+def _text(time: datetime.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_model(body: object, kind: type):
+    """Raise unless a body has only fields of a model, each of the model's type, and none that the server sets."""
+    fields = {name: kind.openapi_types[attribute] for attribute, name in kind.attribute_map.items()}
+    for name, value in body.items():
+        if name not in fields:
+            raise ValueError(f"unknown field {name!r} of {kind.__name__}")
+        if fields[name] in ("str", "object", "dict(str, object)"):
+            wanted = {"str": str, "object": dict, "dict(str, object)": dict}[fields[name]]
+            if not isinstance(value, wanted):
+                raise ValueError(f"{name} is {value!r}, not {fields[name]}")
+        else:
+            _check_model(value, getattr(models, fields[name]))
+
+
+def _check_run(body: dict, spec: dict):
+    """Raise unless the pipeline can be read, and the parameters are those it asks for, in their types."""
     pipeline = json_format.ParseDict(spec.get("pipeline_spec", spec), pipeline_spec_pb2.PipelineSpec())
     asked = pipeline.root.input_definitions.parameters
     given = body["runtime_config"]["parameters"]
@@ -162,3 +260,18 @@ def _check_run(body: dict):
     missing = {n for n, p in asked.items() if not p.is_optional and not p.HasField("default_value")} - set(given)
     if unknown or missing:
         raise ValueError(f"unknown parameters {sorted(unknown)}, missing parameters {sorted(missing)}")
+    kinds = pipeline_spec_pb2.ParameterType.ParameterTypeEnum
+    for name, value in given.items():
+        types = _JSON_TYPES[kinds.Name(asked[name].parameter_type)]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"parameter {name} is {value!r}")
+
+
+_JSON_TYPES = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}

@@ -12,6 +12,7 @@ from manifest_schemas import ROOT
 from pipeline_server import TOKEN, pipeline_server
 
 from loopline.components.errors import InputError
+from loopline.components.monitoring import pipeline_server as pipeline_server_client
 from loopline.deploy import start_delivery
 
 IMAGE = "registry.example.com/ml/loopline-step@sha256:" + "e" * 64
@@ -34,6 +35,7 @@ def server(tmp_path, monkeypatch):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr(pipeline_server_client, "SETTLE_S", 0.0)
         yield running
 
 
@@ -108,13 +110,13 @@ def test_an_event_whose_delivery_failed_starts_it_again(server):
 def test_wait_bears_a_short_absence_and_no_long_one(server):
     run_id = start_delivery.start({"name": "flights"}, "an event")
     server.failures, server.states = 2, ["PENDING", "RUNNING", "SUCCEEDED"]
-    assert start_delivery.wait(run_id, deadline_s=60, poll_s=0) == "SUCCEEDED"
+    assert pipeline_server_client.wait(run_id, deadline_s=60, poll_s=0) == "SUCCEEDED"
     server.failures = 1000
     with pytest.raises(InputError, match="503"):
-        start_delivery.wait(run_id, deadline_s=60, poll_s=0)
+        pipeline_server_client.wait(run_id, deadline_s=60, poll_s=0)
     server.failures, server.states = 0, ["RUNNING"]
     with pytest.raises(InputError, match="not over after 0 s: its state is RUNNING"):
-        start_delivery.wait(run_id, deadline_s=0, poll_s=0)
+        pipeline_server_client.wait(run_id, deadline_s=0, poll_s=0)
 
 
 @pytest.mark.parametrize(
