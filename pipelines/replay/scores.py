@@ -1,17 +1,15 @@
 """How well the loop and its control predicted the same rows, and what the loop gained."""
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from loopline.components.errors import InputError
-from loopline.components.evaluation.bootstrap import Replicates, check_replicates, draw_counts
+from loopline.components.evaluation.bootstrap import Replicates, Statistic, check_replicates, draw_counts
 from loopline.components.evaluation.metrics import find_metric
-from loopline.components.evaluation.metrics import score as score_metrics
-from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.model.predictor import agree
+from loopline.components.monitoring.skill import skill_statistic
 
 #: By task the metrics of a timeline, the one that decides first.
 METRICS = {"binary": ("log_loss", "roc_auc"), "multiclass": ("log_loss", "accuracy"), "regression": ("rmse", "r2")}
@@ -46,6 +44,7 @@ class MonthScores:
         control: The same of the control.
         gain: By how much the loop is better, from paired resampling; positive when it is, whatever the metric.
         same: Whether both predict the same, as one model served and not served does.
+        metric: The metric that decides.
     """
 
     rows: int
@@ -53,6 +52,7 @@ class MonthScores:
     control: dict[str, Interval]
     gain: dict[str, Interval]
     same: bool
+    metric: str
 
 
 def score_month(
@@ -91,24 +91,16 @@ def score_month(
     sizes = {len(truth), len(loop), len(control), len(truth) if groups is None else len(groups)}
     if sizes == {0} or len(sizes) > 1:
         raise InputError(f"There are {sorted(sizes)} rows of truth and scores: give as many of each, at least one.")
-    names = [*METRICS[task], SKILL]
-    sides = {"loop": loop, "control": control}
-    values = {}
-    for side, scores in sides.items():
-        found = score_metrics(task, truth, scores)
-        found[SKILL] = _skill(found[names[0]], _constant_loss(task, truth, np.ones(len(truth))))
-        values[side] = {name: found[name] for name in names}
-    values["gain"] = _gain(task, values["loop"], values["control"])
-    intervals = _resample(task, truth, sides, seed, groups, replicates)
-
-    def with_interval(kind: str) -> dict[str, Interval]:
-        return {
-            name: Interval(value, *intervals.interval(f"{kind} {name}", value)) if intervals else Interval(value)
-            for name, value in values[kind].items()
-        }
-
+    statistic = _paired_statistic(task, truth, loop, control)
+    codes = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    too_few = groups is not None and codes.max() + 1 < FEWEST_GROUPS
+    drawn = _resample(statistic, codes, 0 if too_few else replicates, seed)
+    kinds = {"loop": {}, "control": {}, "gain": {}}
+    for key, value in drawn.centers.items():
+        kind, name = key.split()
+        kinds[kind][name] = Interval(value, *drawn.interval(key, value))
     same = bool(np.all(agree(loop, control)))
-    return MonthScores(len(truth), *(with_interval(kind) for kind in ("loop", "control", "gain")), same)
+    return MonthScores(len(truth), **kinds, same=same, metric=METRICS[task][0])
 
 
 def pool(parts: list[tuple[float, Interval]]) -> Interval:
@@ -135,53 +127,29 @@ def pool(parts: list[tuple[float, Interval]]) -> Interval:
     return Interval(value, value - below, value + above)
 
 
-def _resample(task, truth, sides, seed, groups, replicates) -> Replicates | None:
-    codes = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(codes.max()) + 1
-    if not replicates or (groups is not None and count < FEWEST_GROUPS):
-        return None
-    statistics = {name: weighted_statistic(task, truth, scores, only=METRICS[task]) for name, scores in sides.items()}
+def _paired_statistic(task: str, truth: np.ndarray, loop: np.ndarray, control: np.ndarray) -> Statistic:
+    """Return all figures of both sides and their differences as a function of how often each row was drawn."""
+    main = find_metric(task, METRICS[task][0])
+    first, second = (skill_statistic(task, main, truth, scores, METRICS[task]) for scores in (loop, control))
 
     def statistic(counts: np.ndarray) -> dict[str, float | None]:
-        found = {side: one(counts) for side, one in statistics.items()}
-        constant = _constant_loss(task, truth, counts)
-        for values in found.values():
-            values[SKILL] = _skill(values[METRICS[task][0]], constant)
-        found["gain"] = _gain(task, found["loop"], found["control"])
-        return {f"{kind} {name}": value for kind, values in found.items() for name, value in values.items()}
+        values = {}
+        theirs = second(counts)
+        for name, mine in first(counts).items():
+            other = theirs[name]
+            sign = -1.0 if name != SKILL and find_metric(task, name).lower_is_better else 1.0
+            gain = None if mine is None or other is None else sign * (mine - other)
+            values |= {f"loop {name}": mine, f"control {name}": other, f"gain {name}": gain}
+        return values
 
-    centers = statistic(np.ones(len(truth)))
+    return statistic
+
+
+def _resample(statistic: Statistic, codes: np.ndarray, replicates: int, seed: int) -> Replicates:
+    """Draw groups of rows with replacement, as many as there are."""
+    centers = statistic(np.ones(len(codes)))
     values = {name: np.full(replicates, np.nan) for name in centers}
-    for position, counts in enumerate(_draw(codes, count, replicates, seed)):
-        for name, value in statistic(counts).items():
+    for position, counts in enumerate(draw_counts(int(codes.max()) + 1, replicates, seed)):
+        for name, value in statistic(counts[codes]).items():
             values[name][position] = np.nan if value is None else value
-    return Replicates(values, centers, len(truth), len(truth))
-
-
-def _draw(codes: np.ndarray, groups: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw groups with replacement; yields how often each row was drawn."""
-    for counts in draw_counts(groups, replicates, seed):
-        yield counts[codes]
-
-
-def _gain(task: str, loop: Mapping, control: Mapping) -> dict[str, float | None]:
-    gains = {}
-    for name, value in loop.items():
-        sign = -1.0 if name != SKILL and find_metric(task, name).lower_is_better else 1.0
-        defined = value is not None and control[name] is not None
-        gains[name] = sign * (value - control[name]) if defined else None
-    return gains
-
-
-def _constant_loss(task: str, truth: np.ndarray, counts: np.ndarray) -> float:
-    """Return the loss of the best constant prediction: the entropy of the classes, or the standard deviation."""
-    if task == "regression":
-        mean = counts @ truth / counts.sum()
-        return float(np.sqrt(counts @ (truth - mean) ** 2 / counts.sum()))
-    shares = np.bincount(truth, weights=counts) / counts.sum()
-    shares = shares[shares > 0]
-    return float(-(shares @ np.log(shares)))
-
-
-def _skill(loss: float, constant: float) -> float | None:
-    return 1 - loss / constant if constant > 0 else None
+    return Replicates(values, centers, len(codes), len(codes))

@@ -26,7 +26,7 @@ from loopline.components.delivery.inference import (
     read_answer,
 )
 from loopline.components.errors import InputError
-from loopline.components.evaluation.scored import SMALLEST
+from loopline.components.evaluation.scored import bound_probabilities
 from loopline.pipelines.replay.request import Request
 
 logger = logging.getLogger("loopline")
@@ -109,11 +109,8 @@ class Sent:
         """What the sites predicted: probabilities that sum to one, shape (rows, classes), or values, shape (rows,)."""
         if not self.answered:
             return np.zeros(0)
-        scores = np.concatenate([reply.answer.scores for reply in self.answered]).astype(np.float64)
-        if scores.ndim == 2:
-            scores = np.clip(scores, SMALLEST, 1.0)
-            scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        scores = np.concatenate([reply.answer.scores for reply in self.answered])
+        return bound_probabilities(scores) if scores.ndim == 2 else scores.astype(np.float64)
 
     @property
     def truth(self) -> np.ndarray:
