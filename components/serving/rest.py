@@ -10,6 +10,7 @@ import uvicorn
 from fastapi.exceptions import RequestValidationError
 from mlserver.cloudevents import CloudEventsMiddleware, CloudEventsTypes
 from mlserver.handlers import DataPlane
+from mlserver.metrics.prometheus import PrometheusEndpoint
 from mlserver.rest import RESTServer
 from mlserver.rest.responses import Response
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from starlette_exporter import PrometheusMiddleware
 
 from loopline.components.errors import InputError
 from loopline.components.serving.inputs import MAX_ROWS, MAX_TENSORS
+from loopline.components.serving.metrics import RequestCounts
 from loopline.components.serving.runtime import LooplineModel
 
 #: The largest body of a request, unpacked.
@@ -27,6 +29,7 @@ _TOO_LARGE = f"The request is larger than {MAX_BYTES // 2**20} MiB: send fewer r
 _BINARY = "Binary tensors are not read over REST: send the values as JSON, or use gRPC."
 #: MLServer answers these with 200 before it has looked at the request.
 _STREAMS = ("/infer_stream", "/generate_stream")
+_INFER = "/infer"
 _NO_STREAM = "Predictions are not streamed: post to /v2/models/NAME/infer."
 _APP = "mlserver"
 
@@ -53,11 +56,21 @@ class ShortRoute:
         version: The version in the path; None when the path has none.
         data_plane: MLServer's data plane, whose metrics these are.
         headers: What MLServer adds to every answer of the model.
+        counted: Loopline's own counts of the model's requests.
     """
 
-    def __init__(self, model: LooplineModel, template: str, version: str | None, data_plane: DataPlane, headers: list):
+    def __init__(
+        self,
+        model: LooplineModel,
+        template: str,
+        version: str | None,
+        data_plane: DataPlane,
+        headers: list,
+        counted: RequestCounts,
+    ):
         self._model = model
         self._headers = headers
+        self._counted = counted
         names = {"model": model.name, "version": version}
         self._succeeded = data_plane._ModelInferRequestSuccess.labels(**names)
         self._duration = data_plane._ModelInferRequestDuration.labels(**names)
@@ -98,7 +111,9 @@ class ShortRoute:
         self._succeeded.inc()
         self._duration.observe(inferred - start)
         self._requests.inc()
-        self._seconds.observe(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._seconds.observe(seconds)
+        self._counted.answered(seconds)
         return True
 
 
@@ -154,6 +169,7 @@ class Front:
     def __init__(self, app):
         self._app = app
         self.routes: dict[str, ShortRoute] = {}
+        self.counted: RequestCounts | None = None
 
     async def __call__(self, scope, receive, send) -> None:
         """Answer one request."""
@@ -167,13 +183,33 @@ class Front:
             start = time.perf_counter()
             request = _parse(body)
         except Refusal as refusal:
+            if self.counted and scope["path"].endswith((_INFER, *_STREAMS)):
+                self.counted.refused()
             await _refuse(send, refusal)
             return
         route = self.routes.get(scope["path"])
         if route and _is_json(scope) and _is_usual(request) and await route.answer(request, start, send):
             return
         del request  # MLServer reads the body again: not both at once
-        await self._app(scope, _replay(body, receive), send)
+        receive = _replay(body, receive)
+        if self.counted and scope["path"].endswith(_INFER):
+            await self._count(scope, receive, send, start)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _count(self, scope, receive, send, start: float) -> None:
+        """Let MLServer answer an inference request, and count what becomes of it."""
+        status = 500  # where it raises before it has answered
+
+        async def note(message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            self.counted.ended(status, time.perf_counter() - start)
 
 
 class RestServer(RESTServer):
@@ -188,6 +224,8 @@ class RestServer(RESTServer):
 
     def __init__(self, settings, data_plane, model_repository_handlers, listener):
         super().__init__(settings, data_plane, model_repository_handlers)
+        # Whoever may ask a site for predictions may see how it does: not all can reach the port of the metrics.
+        self._app.add_route(settings.metrics_endpoint, PrometheusEndpoint(settings).handle_metrics)
         self._app.add_exception_handler(RequestValidationError, _explain_invalid)
         self._app.add_exception_handler(HTTPException, _explain_http)
         self.front = Front(self._app)
@@ -201,6 +239,7 @@ class RestServer(RESTServer):
         """Open the short way to a model that is being loaded."""
         if isinstance(model, LooplineModel):
             headers = _event_headers(self._settings, model)
+            self.front.counted = model.count_requests("rest")
             paths = [
                 (f"/v2/models/{model.name}/infer", "/v2/models/{model_name}/infer", None),
                 (
@@ -210,7 +249,9 @@ class RestServer(RESTServer):
                 ),
             ]
             for path, template, version in paths:
-                self.front.routes[path] = ShortRoute(model, template, version, self._data_plane, headers)
+                self.front.routes[path] = ShortRoute(
+                    model, template, version, self._data_plane, headers, self.front.counted
+                )
         return await super().add_custom_handlers(model)
 
 

@@ -1,11 +1,14 @@
 """MLServer's gRPC server, on a port that two servers may share while one takes over from the other."""
 
+import asyncio
 import json
 import logging
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from grpc import aio
+from grpc import StatusCode, aio
+from grpc.aio import AbortError
 from mlserver.errors import InferenceError, MLServerError
 from mlserver.grpc import GRPCServer
 from mlserver.grpc import dataplane_pb2 as pb
@@ -20,10 +23,41 @@ from mlserver.types import Parameters
 
 from loopline.components.errors import InputError
 from loopline.components.serving.inputs import MAX_TENSORS
+from loopline.components.serving.metrics import RequestCounts
+
+#: What MLServer answers where the request is at fault.
+_BLAMED = (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION)
 
 
 class Servicer(InferenceServicer):
-    """MLServer's inference service, which blames a malformed message on its sender."""
+    """MLServer's inference service, which blames a malformed message on its sender.
+
+    Args:
+        data_plane: MLServer's data plane.
+        model_repository_handlers: Its repository handlers.
+        counted: Counts the inference requests.
+    """
+
+    def __init__(self, data_plane, model_repository_handlers, counted: RequestCounts):
+        super().__init__(data_plane, model_repository_handlers)
+        self._counted = counted
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context) -> pb.ModelInferResponse:
+        """Answer an inference request."""
+        start = time.perf_counter()
+        try:
+            answer = await super().ModelInfer(request, context)
+        except asyncio.CancelledError:  # by its client
+            self._counted.refused()
+            raise
+        except AbortError:
+            if context.code() in _BLAMED:
+                self._counted.refused()
+            else:
+                self._counted.failed()
+            raise
+        self._counted.answered(time.perf_counter() - start)
+        return answer
 
     @handle_mlserver_error
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context) -> pb.ModelMetadataResponse:
@@ -57,12 +91,17 @@ class RpcServer(GRPCServer):
 
     The port is bound before the server starts, with ``SO_REUSEPORT``, so that two of them may overlap.
 
+    Attributes:
+        counted: Counts the inference requests; to be set before the server starts.
+
     Raises:
         InputError: The port is taken by something else.
     """
 
+    counted: RequestCounts
+
     def _create_server(self):
-        servicer = Servicer(self._data_plane, self._model_repository_handlers)
+        servicer = Servicer(self._data_plane, self._model_repository_handlers, self.counted)
         self._server = aio.server(
             ThreadPoolExecutor(max_workers=1),
             interceptors=[PromServerInterceptor(enable_handling_time_histogram=True)],

@@ -23,6 +23,7 @@ from mlserver.types import (
 from mlserver.utils import to_absolute_path
 
 from loopline.components.errors import InputError
+from loopline.components.serving.metrics import RequestCounts
 from loopline.components.serving.served import ServedModel, model_version
 
 
@@ -42,15 +43,20 @@ class LooplineModel(MLModel):
         # MLServer files the model under its version before it is loaded.
         settings.parameters.version = model_version(self._folder)
         settings.versions = [settings.parameters.version]
+        self._site = os.environ.get("LOOPLINE_SITE", "")
         self.served: ServedModel | None = None
 
     async def load(self) -> bool:
         """Load the model; returns that it is ready."""
         # On a cluster the first holds the whole reference of the image, which ends in @ and the digest.
         image = os.environ.get("LOOPLINE_IMAGE_DIGEST", "")
-        self.served = ServedModel(self._folder, image.rpartition("@")[2], os.environ.get("LOOPLINE_SITE", ""))
+        self.served = ServedModel(self._folder, image.rpartition("@")[2], self._site)
         self.outputs = [MetadataTensor(**output) for output in self.served.output_metadata()]
         return True
+
+    def count_requests(self, protocol: str) -> RequestCounts:
+        """Return what counts the requests that come by ``rest`` or ``grpc``."""
+        return RequestCounts(self.name, self._site, protocol)
 
     async def unload(self) -> bool:
         """Write what is left of the traffic log; returns that the model is gone."""

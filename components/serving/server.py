@@ -157,6 +157,7 @@ class Server(MLServer):
         """
         [settings] = await self._model_repository.list()
         model = await self._model_registry.load(settings)
+        self._grpc_server.counted = model.count_requests("grpc")
         # What is loaded stays: without it the collector has next to nothing to look at, and answers do not wait for it.
         gc.collect()
         gc.freeze()
