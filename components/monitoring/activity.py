@@ -1,5 +1,6 @@
 """What a site's counters say it did: looks at them, and the difference between looks."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -135,7 +136,7 @@ def grow(looks: Sequence[Look], zero_at: float | None = None) -> Activity:
         times, rows = [zero_at, *times], np.vstack([np.zeros((1, rows.shape[1])), rows])
         looks = [looks[0], *looks]
     growth = np.diff(rows, axis=0)
-    for place, (before, after) in enumerate(zip(looks, looks[1:], strict=False)):
+    for place, (before, after) in enumerate(itertools.pairwise(looks)):
         if _is_older(before, after):
             growth[place] = 0.0
             problem = "several processes answer at this address: set PROMETHEUS_URL, which watches each of them"

@@ -1,7 +1,7 @@
 """Service level objectives: what a site has to hold, and how fast it burns what it may fail.
 
-Beyer and others, "The Site Reliability Workbook" (O'Reilly 2018), chapter 5, "Alerting on SLOs": a budget burns too fast
-when both a long window and a short one at its end spend it at a multiple of the rate that would just use it up.
+Beyer and others, "The Site Reliability Workbook" (O'Reilly 2018), chapter 5, "Alerting on SLOs": a budget burns too
+fast when both a long window and a short one at its end spend it at a multiple of the rate that would just use it up.
 """
 
 import math
@@ -13,7 +13,7 @@ from loopline.components.errors import InputError
 
 #: Chance of seeing as many failures in one window where the rate is still right. Low, since many windows are looked at.
 _SURE = 0.001
-#: A burn counts at the latest when this share of what can fail does: a short look at a small budget could not tell else.
+#: A burn counts at the latest when this share of all requests is bad: a short look could not tell otherwise.
 _MOST = 0.5
 #: Two looks further apart than this multiple of a rule's long window say nothing about that window.
 _COARSE = 1.5
