@@ -39,7 +39,11 @@ figcaption { color: var(--soft); font-size: 13px; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
 .note { border-left: 4px solid var(--accent); padding-left: 12px; }
 footer { color: var(--soft); font-size: 13px; }
-@media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
+.narrow { display: none; }
+@media (max-width: 700px) { .wide { display: none; } .narrow { display: block; }
+  main { padding: 20px 12px 48px; } section { padding: 16px 14px; } h1 { font-size: 23px; } }
+@media print { body { background: #fff; } section, .tile { break-inside: avoid; }
+  .wide { display: block; } .narrow { display: none; } }
 """
 
 
@@ -135,21 +139,37 @@ class Report:
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
         self._parts.append(f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
+    def drawing(self, wide: str, narrow: str, caption: str = "") -> None:
+        """Add a drawing as inline SVG, made once for a wide page and once for a narrow one.
+
+        Args:
+            wide: An ``svg`` element whose texts are escaped, drawn for about 980 pixels.
+            narrow: The same for about 520 pixels.
+            caption: What the reader should see in it.
+        """
+        self._parts.append(
+            f'<figure><div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+
+    def markup(self) -> str:
+        """Return the page."""
+        self._close()
+        return (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head>"
+            f"<body><main>{''.join(self._parts)}</main></body></html>\n"
+        )
+
     def write(self, path: str | Path) -> None:
         """Write the page.
 
         Args:
             path: The file; its folder is made when missing.
         """
-        self._close()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head>"
-            f"<body><main>{''.join(self._parts)}</main></body></html>\n",
-            encoding="utf-8",
-        )
+        Path(path).write_text(self.markup(), encoding="utf-8")
 
     def _close(self) -> None:
         if self._open:
