@@ -10,13 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.casting import fit
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.ingest_csv import write_csv
 from loopline.components.data.sources import Source, find_sources
 from loopline.components.data.streams import download, sniff
 from loopline.components.data.tables import check_columns, open_parquet, read_batches
 from loopline.components.errors import AbsentError, InputError
-from loopline.components.monitoring.parts import ID, Layout, fit
+from loopline.components.monitoring.parts import ID, Layout
 from loopline.components.parameters import split_names
 
 #: Before the name of a column of the traffic log where the truth's files leave it out.
