@@ -145,6 +145,25 @@ def open_object(client: Minio, bucket: str, key: str) -> BinaryIO:
         return io.BufferedReader(WebStream(client.get_object(bucket, key), name), 2**20)
 
 
+def object_identity(uri: str) -> str:
+    """Return what changes when an object's content does.
+
+    Args:
+        uri: ``s3://bucket/key`` of one object.
+
+    Returns:
+        Its size and ETag.
+
+    Raises:
+        InputError: It is not there, or the store refuses or does not answer.
+    """
+    bucket, _, key = uri.split("://", 1)[1].partition("/")
+    client = s3_client()
+    with clear_errors(uri):
+        found = client.stat_object(bucket, key)
+    return f"{found.size} {found.etag}"
+
+
 @contextmanager
 def clear_errors(name: str, action: str = "read") -> Iterator[None]:
     """Turn what can go wrong with a store into one sentence.

@@ -1,0 +1,1 @@
+"""Scoring: predictions for tables of any size, partition by partition."""
