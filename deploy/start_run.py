@@ -8,6 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
+import yaml
+
 from loopline.components.errors import InputError
 from loopline.components.monitoring.pipeline_server import wait
 from loopline.components.monitoring.trigger import trigger
@@ -52,6 +54,29 @@ def read_parameters(texts: list[str]) -> dict[str, str]:
         if value:
             parameters[name] = value
     return parameters
+
+
+def read_parameters_file(path: Path) -> dict[str, object]:
+    """Read parameters from a YAML file.
+
+    Args:
+        path: The file, an object; there may be none.
+
+    Returns:
+        The values by name, scalars as text: the pipeline says what they are.
+
+    Raises:
+        InputError: The file is no YAML object.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"The parameters in {path} are no YAML object: write a line NAME: VALUE for each.")
+    return values
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,9 +129,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _start(options: argparse.Namespace) -> int:
+    # What no pipeline is named for has no parameters either.
+    common = read_parameters_file(options.parameters) if options.pipeline and options.parameters else {}
     triggered = trigger(
         options.pipeline,
-        read_parameters(options.parameter),
+        common | read_parameters(options.parameter),
         options.event,
         experiment=options.experiment,
         cooldown_h=options.cooldown_h,

@@ -100,10 +100,17 @@ def _definitions() -> dict[tuple[str, str], Path]:
     return found
 
 
+class _DefinitionLoader(yaml.CSafeLoader):
+    """Reads a plain = as the text it is; YAML 1.1 has a type of its own for it."""
+
+
+_DefinitionLoader.add_constructor("tag:yaml.org,2002:value", lambda loader, node: loader.construct_scalar(node))
+
+
 @functools.cache
 def _schema(file: Path, version: str) -> dict:
     with open(file, encoding="utf-8") as stream:
-        definition = next(d for d in yaml.load_all(stream, yaml.CSafeLoader) if d)
+        definition = next(d for d in yaml.load_all(stream, _DefinitionLoader) if d)
     schemas = {v["name"]: v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["served"]}
     if version not in schemas:
         raise InvalidManifestError(f"{file.name} has no version {version}: it has {', '.join(schemas)}")
@@ -123,6 +130,8 @@ def strict(schema: dict) -> dict:
         result["properties"] = {name: strict(value) for name, value in schema["properties"].items()}
     if isinstance(schema.get("items"), dict):
         result["items"] = strict(schema["items"])
+    if "anyOf" in schema:
+        result["anyOf"] = [strict(value) for value in schema["anyOf"]]
     if isinstance(schema.get("additionalProperties"), dict):
         result["additionalProperties"] = strict(schema["additionalProperties"])
     closed = not schema.get("x-kubernetes-preserve-unknown-fields")
@@ -176,14 +185,23 @@ _PIPELINE_RUN = _object(
         ("serviceAccountName",), serviceAccountName=_TEXT, podTemplate=_object(securityContext=_ANY)
     ),
 )
-#: https://tekton.dev/docs/triggers/ and https://tekton.dev/docs/pipelines/pipelineruns/
+_TASK_RUN = _object(
+    ("taskRef", "params", "serviceAccountName"),
+    taskRef=_object(("name",), name=_TEXT),
+    params=_PARAMS,
+    serviceAccountName=_TEXT,
+    podTemplate=_object(securityContext=_ANY),
+    timeout=_TEXT,
+    retries={"type": "integer"},
+)
+#: https://tekton.dev/docs/triggers/, https://tekton.dev/docs/pipelines/taskruns/ and https://tekton.dev/docs/pipelines/pipelineruns/
 _OWN = {
     ("triggers.tekton.dev", "TriggerBinding"): _resource(_object(("params",), params=_PARAMS)),
     ("triggers.tekton.dev", "TriggerTemplate"): _resource(
         _object(
             ("params", "resourcetemplates"),
             params=_list(_object(("name",), name=_TEXT, default=_TEXT, description=_TEXT)),
-            resourcetemplates=_list(_resource(_PIPELINE_RUN)),
+            resourcetemplates=_list({"anyOf": [_resource(_PIPELINE_RUN), _resource(_TASK_RUN)]}),
         )
     ),
     ("triggers.tekton.dev", "EventListener"): _resource(

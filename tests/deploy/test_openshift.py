@@ -5,12 +5,12 @@ import hashlib
 import hmac
 import json
 import re
-from urllib.parse import parse_qs, urlparse
 
 import pytest
 import yaml
 from deploy_sites import containers, leaves, one
 from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds, need_kustomize
+from tekton import SECRETS, run_parameters
 
 from loopline.components.step import DEFAULT_IMAGE
 
@@ -84,33 +84,45 @@ def _used(manifest: object, prefix: str) -> set[str]:
 
 def test_parameters_reach_the_end(manifests):
     """Each is declared where it is used, used where it is declared, and given where it has no default."""
-    pipeline, template = one(manifests, "Pipeline"), one(manifests, "TriggerTemplate")
+    pipeline = one(manifests, "Pipeline")
     tasks = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Task"}
     for task in tasks.values():
         assert _used(task["spec"], "params") == set(_declared(task))
     assert _used(pipeline["spec"], "params") == set(_declared(pipeline))
     for step in pipeline["spec"]["tasks"]:
-        declared = _declared(tasks[step["taskRef"]["name"]])
-        given = _given(step["params"])
-        assert given <= set(declared)
-        assert {name for name, default in declared.items() if not default} <= given
-    (run,) = template["spec"]["resourcetemplates"]
-    assert run["spec"]["pipelineRef"]["name"] == pipeline["metadata"]["name"]
-    assert _given(run["spec"]["params"]) == set(_declared(pipeline))
-    assert _used(run, "tt.params") == set(_declared(template))
+        _check_given(step["params"], tasks[step["taskRef"]["name"]])
     accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
-    assert run["spec"]["taskRunTemplate"]["serviceAccountName"] in accounts
     assert one(manifests, "EventListener")["spec"]["serviceAccountName"] in accounts
+    templates = [m for m in manifests if m["kind"] == "TriggerTemplate"]
+    assert len(templates) == 2
+    for template in templates:
+        (run,) = template["spec"]["resourcetemplates"]
+        if run["kind"] == "PipelineRun":
+            started, account = pipeline, run["spec"]["taskRunTemplate"]["serviceAccountName"]
+            assert run["spec"]["pipelineRef"]["name"] == pipeline["metadata"]["name"]
+        else:
+            started, account = tasks[run["spec"]["taskRef"]["name"]], run["spec"]["serviceAccountName"]
+        assert _given(run["spec"]["params"]) == set(_declared(started))
+        assert _used(run, "tt.params") == set(_declared(template))
+        assert account in accounts
+
+
+def _check_given(entries: list[dict], declaring: dict):
+    """Check that what is given is declared, and what has no default is given."""
+    declared, given = _declared(declaring), _given(entries)
+    assert given <= set(declared)
+    assert {name for name, default in declared.items() if not default} <= given
 
 
 def test_each_trigger_gives_what_the_template_needs(manifests):
     bindings = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "TriggerBinding"}
-    declared = _declared(one(manifests, "TriggerTemplate"))
     for trigger in one(manifests, "EventListener")["spec"]["triggers"]:
         used = [bindings[b["ref"]] for b in trigger["bindings"]]
-        given = _given([p for binding in used for p in binding["spec"]["params"]])
-        assert given <= set(declared), trigger["name"]
-        assert {name for name, default in declared.items() if not default} <= given, trigger["name"]
+        given = [p for binding in used for p in binding["spec"]["params"]]
+        template = one(manifests, "TriggerTemplate", trigger["template"]["ref"])
+        # The settings are for all: Triggers leaves out what a template does not declare.
+        settings = _given(bindings["loopline-settings"]["spec"]["params"]) - set(_declared(template))
+        _check_given([p for p in given if p["name"] not in settings], template)
         cel = {p["name"]: p["value"] for p in trigger["interceptors"][-1]["params"]}
         extensions = {name for binding in used for name in _used(binding, "extensions")}
         assert extensions == {o["key"] for o in cel["overlays"]}, trigger["name"]
@@ -120,6 +132,7 @@ def test_images_are_pinned_and_steps_confined(manifests):
     settings = one(manifests, "TriggerBinding", "loopline-settings")
     assert {p["name"]: p["value"] for p in settings["spec"]["params"]}["step-image"] == DEFAULT_IMAGE
     steps = [step for m in manifests if m["kind"] == "Task" for step in containers(m)]
+    assert len(steps) == 3
     assert {step["image"] for step in steps} == {"$(params.step-image)"}
     for step in steps:
         assert step["securityContext"] == {
@@ -157,70 +170,6 @@ def test_the_containerfile_copies_what_there_is():
     assert re.search(r"(?m)^FROM \S+:\d[\w.]+$", "\n".join(lines))
 
 
-# The filters, evaluated: with cel-python and Triggers' own functions written after its documentation
-# (https://tekton.dev/docs/triggers/cel_expressions/); GitHub's and GitLab's proofs of the secret likewise.
-
-SECRETS = {"git": "of-git", "registry": "Bearer of-the-registry", "quay": "of-quay"}
-
-
-def _evaluate(expression: str, body: dict, headers: dict, url: str) -> object:
-    celpy = pytest.importorskip("celpy", reason="cel-python is not installed")
-    canonical = {name.lower(): value for name, value in headers.items()}
-
-    def compare_secret(text, key, name):
-        assert str(name) == "loopline-webhooks"
-        return celpy.celtypes.BoolType(hmac.compare_digest(str(text), SECRETS[str(key)]))
-
-    def parse_url(text):
-        query = {k: ",".join(v) for k, v in parse_qs(urlparse(str(text)).query).items()}
-        return celpy.json_to_cel({"query": query})
-
-    functions = {
-        "canonical": lambda _, name: celpy.celtypes.StringType(canonical.get(str(name).lower(), "")),
-        "compareSecret": compare_secret,
-        "parseURL": parse_url,
-        "split": lambda text, by: celpy.json_to_cel(str(text).split(str(by))),
-    }
-    environment = celpy.Environment()
-    program = environment.program(environment.compile(expression), functions=functions)
-    variables = {"body": body, "header": {name: [value] for name, value in headers.items()}, "requestURL": url}
-    try:
-        return program.evaluate({name: celpy.json_to_cel(value) for name, value in variables.items()})
-    except celpy.CELEvalError:
-        return False  # Triggers drops an event whose filter cannot be evaluated.
-
-
-def _proven(interceptor: dict, body: dict, headers: dict) -> bool:
-    """Whether GitHub or GitLab sent this, and it is of the kind that the trigger is for."""
-    values = {p["name"]: p["value"] for p in interceptor["params"]}
-    secret = SECRETS[values["secretRef"]["secretKey"]]
-    if interceptor["ref"]["name"] == "github":
-        signature = "sha256=" + hmac.new(secret.encode(), json.dumps(body).encode(), hashlib.sha256).hexdigest()
-        proof, kind = headers.get("X-Hub-Signature-256") == signature, headers.get("X-GitHub-Event")
-    else:
-        proof, kind = headers.get("X-Gitlab-Token") == secret, headers.get("X-Gitlab-Event")
-    return proof and kind in values["eventTypes"]
-
-
-def _fill_in(text: str, extensions: dict[str, str]) -> str:
-    return re.sub(r"\$\(extensions\.(\w+)\)", lambda found: extensions[found[1]], text)
-
-
-def _run_parameters(manifests: list[dict], body: dict, headers: dict, url: str = "http://el/") -> dict[str, dict]:
-    """Return the parameters of the PipelineRuns that an event makes, by trigger."""
-    bindings = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "TriggerBinding"}
-    started = {}
-    for trigger in one(manifests, "EventListener")["spec"]["triggers"]:
-        *provers, cel = trigger["interceptors"]
-        values = {p["name"]: p["value"] for p in cel["params"]}
-        if not all(_proven(p, body, headers) for p in provers) or not _evaluate(values["filter"], body, headers, url):
-            continue
-        extensions = {o["key"]: str(_evaluate(o["expression"], body, headers, url)) for o in values["overlays"]}
-        params = [p for b in trigger["bindings"] for p in bindings[b["ref"]]["spec"]["params"]]
-        started[trigger["name"]] = {p["name"]: _fill_in(p["value"], extensions) for p in params}
-    return started
-
-
 def _github(ref: str, secret: str = "of-git", **more) -> tuple[dict, dict]:
     body = {"ref": ref, "after": REVISION, "deleted": False, "repository": {"full_name": "ml/models"}} | more
     signature = hmac.new(secret.encode(), json.dumps(body).encode(), hashlib.sha256).hexdigest()
@@ -253,7 +202,7 @@ def _quay(repository: str = "base/ubi-micro", tags: tuple[str, ...] = ("9.6",)) 
 
 @pytest.mark.parametrize("send", [_github, _gitlab])
 def test_a_tag_starts_the_delivery_it_names(manifests, send):
-    (parameters,) = _run_parameters(manifests, *send("refs/tags/deliver/flights/3")).values()
+    (parameters,) = run_parameters(manifests, *send("refs/tags/deliver/flights/3")).values()
     assert (parameters["name"], parameters["version"]) == ("flights", "3")
     assert parameters["event"] == f"Git tag of {REVISION}"
     assert parameters["repository"].startswith("https://")
@@ -276,17 +225,17 @@ def test_a_tag_starts_the_delivery_it_names(manifests, send):
     ],
 )  # fmt: skip
 def test_other_git_events_start_nothing(manifests, body, headers):
-    assert _run_parameters(manifests, body, headers) == {}
+    assert run_parameters(manifests, body, headers) == {}
 
 
 def test_a_new_base_image_starts_the_rebuild_on_it(manifests):
-    started = _run_parameters(manifests, *_distribution())
+    started = run_parameters(manifests, *_distribution())
     assert list(started) == ["base-image-distribution"]
     (parameters,) = started.values()
     assert parameters["base"] == f"docker://registry.example.com/base/ubi-micro@{DIGEST}"
     assert (parameters["name"], parameters["event"]) == ("flights", "new base image")
     url = "http://el-loopline.loopline.svc/?token=of-quay"
-    started = _run_parameters(manifests, _quay(), {}, url)
+    started = run_parameters(manifests, _quay(), {}, url)
     assert {name: p["base"] for name, p in started.items()} == {
         "base-image-quay": "docker://quay.example.com/base/ubi-micro:9.6"
     }
@@ -304,7 +253,7 @@ def test_a_new_base_image_starts_the_rebuild_on_it(manifests):
     ],
 )
 def test_other_registry_events_start_nothing(manifests, body, headers):
-    assert _run_parameters(manifests, body, headers) == {}
+    assert run_parameters(manifests, body, headers) == {}
 
 
 @pytest.mark.parametrize(
@@ -317,4 +266,4 @@ def test_other_registry_events_start_nothing(manifests, body, headers):
     ],
 )
 def test_other_quay_events_start_nothing(manifests, body, url):
-    assert _run_parameters(manifests, body, {}, url) == {}
+    assert run_parameters(manifests, body, {}, url) == {}

@@ -1,15 +1,11 @@
 """The steps of the Tekton tasks, run as Tekton runs them, against the API of a pipeline server."""
 
-import os
-import re
-import subprocess
-import sys
-
 import pytest
 import yaml
 from deploy_sites import one
 from manifest_schemas import ROOT
 from pipeline_server import TOKEN, pipeline_server
+from tekton import run_task
 
 from loopline.components.errors import InputError
 from loopline.components.monitoring import pipeline_server as pipeline_server_client
@@ -28,6 +24,11 @@ PARAMETERS = {
 }
 
 
+def _run_task(name: str, parameters: dict, result=None):
+    manifests = list(yaml.safe_load_all((ROOT / "deploy" / "openshift" / "delivery.yaml").read_text()))
+    return run_task(one(manifests, "Task", name), parameters, result)
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Run a pipeline server that this process and its children find."""
@@ -37,23 +38,6 @@ def server(tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setattr(pipeline_server_client, "SETTLE_S", 0.0)
         yield running
-
-
-def _run_task(name: str, parameters: dict, result=None) -> subprocess.CompletedProcess:
-    """Run a task's step: its command and words, with what Tekton puts in the place of the variables."""
-    manifests = list(yaml.safe_load_all((ROOT / "deploy" / "openshift" / "delivery.yaml").read_text()))
-    task = one(manifests, "Task", name)
-    values = {p["name"]: p["default"] for p in task["spec"]["params"] if "default" in p} | parameters
-    (step,) = task["spec"]["steps"]
-
-    def fill_in(text: str) -> str:
-        text = re.sub(r"\$\(params\.([\w-]+)\)", lambda found: values[found[1]], text)
-        return re.sub(r"\$\(results\.[\w-]+\.path\)", str(result), text)
-
-    command = [fill_in(word) for word in [*step["command"], *step["args"]]]
-    assert command[0] == "python"
-    home = {entry["name"]: entry["value"] for entry in step["env"] if entry["name"] != "HOME"}
-    return subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, env=os.environ | home)
 
 
 def test_the_tasks_start_a_delivery_and_wait_for_it(server, tmp_path):
