@@ -37,6 +37,7 @@ figure { margin: 0 0 8px; }
 figure svg { width: 100%; height: auto; max-width: 980px; }
 figcaption { color: var(--soft); font-size: 13px; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+.lead { font-size: 19px; line-height: 1.4; font-weight: 600; max-width: 60ch; }
 .note { border-left: 4px solid var(--accent); padding-left: 12px; }
 footer { color: var(--soft); font-size: 13px; }
 .narrow { display: none; }
@@ -91,6 +92,15 @@ class Report:
             tone: ``good``, ``bad``, ``warn`` or ``note``; empty for none.
         """
         self._parts.append(f'<p class="{html.escape(tone)}">{html.escape(text)}</p>')
+
+    def lead(self, text: str, tone: str = "note") -> None:
+        """Add the sentence that a reader should take away.
+
+        Args:
+            text: Plain text.
+            tone: ``good``, ``bad``, ``warn`` or ``note``.
+        """
+        self._parts.append(f'<p class="lead {html.escape(tone)}">{html.escape(text)}</p>')
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Add a table; numbers are set right-aligned and rounded to four significant digits, percentages
@@ -186,6 +196,20 @@ def show(value: object) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def show_interval(entry: dict) -> str:
+    """Return both ends of an interval with the same number of decimals; nothing when there is none.
+
+    Args:
+        entry: ``low`` and ``high``, None where unknown.
+    """
+    low, high = entry["low"], entry["high"]
+    if low is None or high is None:
+        return ""
+    size = max(abs(low), abs(high))
+    decimals = max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
+    return f"{low:,.{min(decimals, 12)}f} to {high:,.{min(decimals, 12)}f}"
 
 
 def _is_figure(value: object) -> bool:

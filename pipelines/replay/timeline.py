@@ -275,7 +275,8 @@ def describe_month(
         scores: What loop and control are worth on them.
         drift: The monitoring run's ``drift.json``.
         decision: Its ``decision.json``.
-        after: By site the version and the image that it serves after the monitoring run.
+        after: By site the version and the image, its digest or its reference by digest, that it serves after the
+            monitoring run.
         retrained: Whether a model was trained.
         promoted: Whether it was delivered.
         commits: Commits to the configuration repository in this month.
@@ -284,7 +285,8 @@ def describe_month(
     sites = {}
     for site, traffic in sent.sites.items():
         version, image = _most(traffic.versions), _most(traffic.images)
-        sites[site] = SiteMonth(version, image, *after.get(site, (version, image)), traffic)
+        next_version, next_image = after.get(site, (version, image))
+        sites[site] = SiteMonth(version, _digest(image), next_version, _digest(next_image), traffic)
     return Month(
         label=label,
         rows=len(sent.truth),
@@ -306,6 +308,10 @@ def describe_month(
 
 def _most(counts: Mapping[str, int]) -> str:
     return max(counts, key=counts.get) if counts else ""
+
+
+def _digest(image: str) -> str:
+    return image.rpartition("@")[2]
 
 
 def _read_month(values: Mapping) -> Month:
