@@ -1,7 +1,6 @@
 """The reports of the stage, for people who were not there."""
 
 import json
-import math
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from loopline.components.evaluation.evaluate import Evaluation
 from loopline.components.evaluation.metrics import METRICS, find_metric
 from loopline.components.evaluation.select import Selection, validation_names
 from loopline.components.model.directory import Manifest
-from loopline.components.report import Report, show
+from loopline.components.report import Report, show, show_interval
 
 _TILES = {
     "binary": ("roc_auc", "average_precision", "log_loss", "calibration_error"),
@@ -51,23 +50,13 @@ def evaluation_report(evaluation: Evaluation) -> Report:
     return report
 
 
-def _interval(entry: dict) -> str:
-    """Show both ends of an interval with the same number of decimals."""
-    low, high = entry["low"], entry["high"]
-    if low is None or high is None:
-        return ""
-    size = max(abs(low), abs(high))
-    decimals = max(0, 3 - math.floor(math.log10(size))) if size > 0 else 0
-    return f"{low:,.{min(decimals, 12)}f} to {high:,.{min(decimals, 12)}f}"
-
-
 def _tiles(evaluation: Evaluation) -> list[tuple]:
     tiles = []
     varied = np.ptp(evaluation.truth) > 0
     for name in _TILES[evaluation.manifest.task]:
         entry, constant = evaluation.metrics[name], evaluation.baseline.get(name)
         metric = find_metric(evaluation.manifest.task, name)
-        detail = _interval(entry) if entry["value"] is not None else "undefined on these rows"
+        detail = show_interval(entry) if entry["value"] is not None else "undefined on these rows"
         tone = ""
         if varied and entry["value"] is not None and constant is not None and name != "calibration_error":
             better = entry["value"] < constant if metric.lower_is_better else entry["value"] > constant
@@ -101,7 +90,7 @@ def _add_metrics(report: Report, evaluation: Evaluation) -> None:
             entry = evaluation.metrics[metric.name]
             better = "lower" if metric.lower_is_better else "higher"
             constant = evaluation.baseline[metric.name]
-            rows.append((metric.label, entry["value"], _interval(entry), constant, better, metric.meaning))
+            rows.append((metric.label, entry["value"], show_interval(entry), constant, better, metric.meaning))
     report.table(["Metric", "Model", "95% interval", "Constant", "Better", "Meaning"], rows)
     settings = evaluation.settings
     if task == "binary":
@@ -201,7 +190,7 @@ def _slice_cells(task: str, one) -> list:
         cells += [_share(one.truth), _share(one.predicted)]
     elif task == "regression":
         cells += [one.truth, one.predicted]
-    cells += [one.value, _interval({"low": one.low, "high": one.high})]
+    cells += [one.value, show_interval({"low": one.low, "high": one.high})]
     return cells + ([one.roc_auc] if task == "binary" else []) + ["too few" if one.small else ""]
 
 
@@ -267,7 +256,7 @@ def verdict_report(verdict: Verdict, differences: np.ndarray) -> Report:
     for name, side in (("Champion", verdict.champion), ("Challenger", verdict.challenger)):
         tiles.append((name, show(side.get("value")), metric.label if side else "there is none yet"))
     if verdict.difference:
-        detail = f"{verdict.confidence:.0%}: {_interval(verdict.difference)}"
+        detail = f"{verdict.confidence:.0%}: {show_interval(verdict.difference)}"
         tiles.append(("Improvement", show(verdict.difference["value"]), detail))
     report.tiles(tiles)
     report.section("Why")

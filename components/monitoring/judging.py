@@ -92,9 +92,10 @@ def judge(metric: Metric, measured: Measured, registered: Registered, margin: fl
     label = in_text(metric.label)
     value = f"the {label} {measured.value[0]:.4g} where {registered.metrics[metric.name].value:.4g} was registered"
     gained = "" if skill is None else f"the skill {-skill.now:.3f} where {-skill.before:.3f} was"
-    says = f"{value}, {gained}" if gained else value
     fallen = [loss] if loss.fell and (skill is None or skill.now > skill.before) else []
     fallen += [skill] if skill is not None and skill.fell else []
+    # What fell comes first: beside a base rate that flatters, the metric alone may even be better.
+    says = ", ".join(text for text in ((gained, value) if fallen == [skill] else (value, gained)) if text)
     if any(change.unexplained for change in fallen):
         return "worse", f"Worse by {_name_fallen(fallen, loss, label)}, surely and by more than {margin:.0%}: {says}."
     if fallen:

@@ -44,7 +44,8 @@ class Performance:
         registered: The same at registration; ``registered_source`` says on which rows.
         registered_source: Empty when nothing is known.
         baseline: By name the value of the best constant on the labeled rows.
-        skill: ``value``, ``low`` and ``high`` of the metric's skill, and ``registered``.
+        skill: ``value``, ``low`` and ``high`` of the metric's skill, and ``registered``, ``registered_low`` and
+            ``registered_high``.
         expected: By name what a model that still fits would score on the labeled rows.
         estimate: What all rows are estimated to score, without any label; None when there is no ground for it.
         is_estimate: Whether the estimate is all there is.
@@ -174,7 +175,7 @@ def measure(
         lower_is_better=chosen.lower_is_better,
         registered={name: asdict(figure) for name, figure in promise.metrics.items()},
         registered_source=promise.source,
-        skill={"value": None, "low": None, "high": None, "registered": promise.skill.value},
+        skill=_describe_skill(promise),
         labels=describe_labels(served, own, labeled),
         notes=_take_notes(served, reference, promise),
         settings=asdict(settings) | {"metric": chosen.name},
@@ -283,6 +284,11 @@ def _describe(manifest: Manifest) -> dict:
         "target": manifest.target,
         "classes": manifest.classes,
     }
+
+
+def _describe_skill(promise: Registered) -> dict:
+    before = {"registered": promise.skill.value, "registered_low": promise.skill.low}
+    return {"value": None, "low": None, "high": None, **before, "registered_high": promise.skill.high}
 
 
 def _take_notes(served: ServedRows, reference: ReferenceScores, promise: Registered) -> list[str]:
