@@ -143,3 +143,39 @@ def split_data(
     )
     for artifact, metadata in zip((train, validation, test), parts, strict=True):
         artifact.metadata.update(metadata)
+
+
+@step
+def extend_data(
+    history: Input[Dataset],
+    recent: Input[Dataset],
+    data: Output[Dataset],
+    target: str,
+    time_column: str = "",
+    test_share: float = 0.3,
+) -> str:
+    """Write the data a model was trained on with the labeled traffic since after it, to train on both.
+
+    Args:
+        history: The data the model was trained on, as ingest_data wrote them.
+        recent: The traffic with its truth, as collect_traffic wrote it; rows without truth are left out.
+        data: The columns that both have, in the history's types, and loopline_time, which says when a row was.
+            Metadata: rows, added, left_out, digest.
+        target: The column to predict.
+        time_column: The history's column of timestamps; when empty, all of the history is older than the traffic.
+        test_share: Share of the labeled traffic, the newest, to judge a new model on.
+
+    Returns:
+        The instant from which on rows are to be judged on, ISO 8601: test_start of split_data.
+
+    Raises:
+        InputError: Nothing in the traffic has truth, or the tables do not fit each other.
+    """
+    from loopline.components.data.extend import extend
+    from loopline.components.data.tables import file_digest
+
+    extended = extend(history.path, recent.path, data.path, target, time_column, test_share)
+    data.metadata.update(
+        rows=extended.rows, added=extended.added, left_out=extended.left_out, digest=file_digest(data.path)
+    )
+    return extended.test_start

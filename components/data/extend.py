@@ -1,0 +1,220 @@
+"""Extend the data a model was trained on by what has happened since, in the order of time.
+
+The history is read twice and written once, a batch at a time; of the recent rows the instants alone are held.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loopline.components.data.casting import fit
+from loopline.components.data.schema import kind_of
+from loopline.components.data.tables import check_columns, open_parquet, read_batches
+from loopline.components.data.writing import TableSink, writing_table
+from loopline.components.errors import InputError
+
+logger = logging.getLogger("loopline")
+
+#: The column that says when a row was, in the traffic log and in what is written.
+TIME = "loopline_time"
+_INSTANT = pa.timestamp("us", "UTC")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: What the traffic log adds to the features: its own columns, and the predictions.
+_LOG, _PREDICTION, _PROBABILITY = "loopline_", "prediction", "probability_"
+
+
+@dataclass(frozen=True)
+class Extended:
+    """What was written.
+
+    Attributes:
+        rows: All rows.
+        added: Those that are recent; they stand last.
+        left_out: Rows of the history that are not older than ``test_start``.
+        test_start: ISO 8601: from here on are the newest of the added rows, to judge a model on.
+    """
+
+    rows: int
+    added: int
+    left_out: int
+    test_start: str
+
+
+def extend(
+    history: str | Path,
+    recent: str | Path,
+    out: str | Path,
+    target: str,
+    time_column: str = "",
+    test_share: float = 0.3,
+) -> Extended:
+    """Write the history with the labeled recent rows after it.
+
+    An event that is in the history and in the traffic is there twice: nothing says that the two rows are one. With a
+    ``time_column`` at least no row of the history is as new as the rows to judge on. Without one, the history's rows
+    get the microseconds before the first recent row, in their order.
+
+    Args:
+        history: Parquet, as ``ingest_data`` writes it.
+        recent: What ``collect_traffic`` wrote, in the order of time; rows without a target are left out.
+        out: The Parquet file to write: ``loopline_time``, and those columns of the history that the recent rows have,
+            in the history's types.
+        target: The column to predict.
+        time_column: The history's column of timestamps; none when empty.
+        test_share: Share of the added rows, the newest, to judge on; rows of one instant stay together.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: No recent row has a target, a column is missing, a value does not fit the history's type, or the
+            history has no row older than ``test_start``. Nothing is written then.
+    """
+    if not 0 < test_share < 1:
+        raise InputError(f"test_share {test_share} must lie between 0 and 1, e.g. 0.3.")
+    columns = _common_columns(history, recent, target, time_column)
+    times = _labeled_times(recent, target)
+    test_us = int(times[len(times) - max(1, round(len(times) * test_share))])
+    schema = pa.schema([*columns, pa.field(TIME, _INSTANT)])
+    with writing_table(out, schema) as sink:
+        older, newer = _write_history(sink, history, columns, time_column, int(times[0]), test_us)
+        for batch in read_batches(recent, [*(column.name for column in columns), TIME]):
+            rows = batch.filter(_is_known(batch.column(target)))
+            sink.write(_fit_batch(rows, columns, rows.column(TIME).cast(_INSTANT), "the traffic"))
+    found = Extended(older + len(times), len(times), newer, _instant(test_us).isoformat())
+    logger.info(
+        "%s rows of history, %s labeled ones since, to be judged on those from %s",
+        f"{older:,}", f"{found.added:,}", found.test_start,
+    )  # fmt: skip
+    return found
+
+
+def _common_columns(history: str | Path, recent: str | Path, target: str, time_column: str) -> list[pa.Field]:
+    """Return the history's columns that the recent rows have: features and target."""
+    with open_parquet(history) as file:
+        old = file.schema_arrow
+    with open_parquet(recent) as file:
+        new = file.schema_arrow.names
+    check_columns(old.names, [target, *([time_column] if time_column else [])], f"the history {history}")
+    check_columns(new, [target, TIME], f"the traffic {recent}")
+    if time_column and kind_of(old.field(time_column).type) != "timestamp":
+        raise InputError(
+            f"Column {time_column!r} of the history holds {old.field(time_column).type} and no timestamps: name "
+            "another time column, or none."
+        )
+    columns = [_plain(field) for field in old if field.name in new and not field.name.startswith(_LOG)]
+    if len(columns) < 2:
+        raise InputError(
+            f"History and traffic have no feature in common: the history has {', '.join(map(repr, old.names))}, the "
+            f"traffic {', '.join(map(repr, new))}; give the data that the model was trained on."
+        )
+    for name in _features(new, target):
+        if name not in old.names:
+            logger.warning("feature %r is not in the history: the new model does without it", name)
+    return columns
+
+
+def _features(names: Sequence[str], target: str) -> list[str]:
+    return [
+        name
+        for name in names
+        if name not in (target, _PREDICTION) and not name.startswith((_LOG, _PROBABILITY))
+    ]  # fmt: skip
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return pa.field(field.name, type_)
+
+
+def _labeled_times(recent: str | Path, target: str) -> np.ndarray:
+    """Return the instants of the labeled rows, ascending, in microseconds since 1970."""
+    times = [np.zeros(0, np.int64)]
+    rows = 0
+    for batch in read_batches(recent, [target, TIME]):
+        rows += batch.num_rows
+        known = batch.column(TIME).filter(_is_known(batch.column(target)))
+        times.append(known.cast(_INSTANT).cast(pa.int64()).to_numpy(zero_copy_only=False))
+    times = np.sort(np.concatenate(times))
+    if not len(times):
+        raise InputError(
+            f"None of the {rows:,} rows of traffic has a value of {target!r}, so there is nothing to learn from: bring "
+            "the truth, or look further back."
+        )
+    return times
+
+
+def _write_history(
+    sink: TableSink, history: str | Path, columns: list[pa.Field], time_column: str, first_us: int, test_us: int
+) -> tuple[int, int]:
+    """Write the rows of the history that are older than the test; returns how many, and how many are not."""
+    names = [column.name for column in columns]
+    with open_parquet(history) as file:
+        rows = file.metadata.num_rows
+    older = newer = 0
+    for batch in read_batches(history, list(dict.fromkeys([*names, *([time_column] if time_column else [])]))):
+        if time_column:
+            times = _instants(batch.column(time_column))
+            before = pc.less(times, pa.scalar(test_us, pa.int64()).cast(_INSTANT))
+            newer += batch.num_rows - before.true_count
+            batch, times = batch.filter(before), times.filter(before)
+        else:
+            start = first_us - rows + older
+            times = pa.array(np.arange(start, start + batch.num_rows)).cast(_INSTANT)
+        older += batch.num_rows
+        if batch.num_rows:
+            sink.write(_fit_batch(batch, columns, times, "the history"))
+    if not older:
+        raise InputError(
+            f"All {rows:,} rows of the history are at or after {_instant(test_us).isoformat()}, where the rows to "
+            f"judge on begin: check the column {time_column!r} and its time zone."
+        )
+    if newer:
+        logger.warning("%s rows of the history are as new as the rows to judge on and are left out", f"{newer:,}")
+    return older, newer
+
+
+def _instants(values: pa.Array) -> pa.Array:
+    """Return timestamps as instants; one without a zone is UTC, and a row without any is older than all others."""
+    if pa.types.is_date(values.type):
+        values = values.cast(pa.timestamp("us"))
+    if not values.type.tz:
+        values = pc.assume_timezone(values, "UTC")
+    return values.cast(_INSTANT, safe=False).fill_null(_EPOCH)
+
+
+def _fit_batch(batch: pa.RecordBatch, columns: list[pa.Field], times: pa.Array, where: str) -> pa.RecordBatch:
+    fitted = [_fit(batch.column(column.name), column, where) for column in columns]
+    schema = pa.schema([*columns, pa.field(TIME, _INSTANT)])
+    return pa.record_batch([*fitted, times], schema=schema)
+
+
+def _fit(values: pa.Array, column: pa.Field, where: str) -> pa.Array:
+    """Turn values into the history's type; refuses one that has no place in it."""
+    if values.type == column.type:
+        return values
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
+    # The log keeps numbers in single precision: nothing is lost here that the model saw.
+    fitted, lost = fit(values, column.type)
+    if lost:
+        offending = values.filter(pc.and_(values.is_valid(), fitted.is_null()))[0].as_py()
+        raise InputError(
+            f"Column {column.name!r} is {column.type} in the history, and {offending!r} in {where} cannot be that: "
+            "bring the history in with the same types as when the model was trained."
+        )
+    return fitted
+
+
+def _is_known(values: pa.Array) -> pa.Array:
+    return pc.invert(pc.is_null(values, nan_is_null=True))
+
+
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
