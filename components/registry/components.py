@@ -1,6 +1,6 @@
 """Components of the registry stage: keep models as versions in MLflow and fetch them again."""
 
-from kfp.dsl import HTML, Input, Metrics, Model, Output, OutputPath
+from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output, OutputPath
 
 from loopline.components.step import step
 
@@ -102,3 +102,26 @@ def load_model(
         with open(path, "w", encoding="utf-8") as file:
             file.write(str(value))
     return "found" if fetched.version else "absent"
+
+
+@step
+def annotate_model(decision: Input[Artifact], name: str, version: int = 0, values: str = "{}") -> int:
+    """Note at a version of a registered model what monitoring decided: tags loopline.monitoring.<key>.
+
+    Args:
+        decision: What decide_retraining wrote.
+        name: The registered model.
+        version: The version; 0 for the champion.
+        values: Further tags as a JSON object of text.
+
+    Returns:
+        The version that was annotated.
+
+    Raises:
+        InputError: There is no such version, an input cannot be used, or MLflow cannot be reached or refuses.
+    """
+    from loopline.components.parameters import parse_object
+    from loopline.components.registry.annotate import annotate, read_decision
+
+    further = parse_object(values, "values", '{"ticket": "OPS-17"}')
+    return annotate(name, version, {**further, **read_decision(decision.path)})
