@@ -118,19 +118,23 @@ class Activity:
         return float(((whole[ends] - whole[starts])[usable] / lengths[usable]).max())
 
 
-def grow(looks: Sequence[Look], zero_at: float | None = None) -> Activity:
+def grow(
+    looks: Sequence[Look], zero_at: float | None = None, at_resets: Mapping[float, Look] | None = None
+) -> Activity:
     """Return what one address did between looks.
 
     Args:
         looks: By time; at least one.
         zero_at: When its counters stood at zero before the first look, in seconds since 1970; None when they did not.
+        at_resets: By the time of a look how much was counted since the look before, where somebody looked more often;
+            for looks before which the counters began anew.
 
     Returns:
         The growth. What a process did after its last look and before it ended is in no counter.
     """
     bounds = _common_bounds(looks)
     times = [look.time for look in looks]
-    rows = np.array([[*look.counts, *(look.buckets[bound] for bound in bounds)] for look in looks], float)
+    rows = np.array([_row(look, bounds) for look in looks])
     restarts, problem = 0, ""
     if zero_at is not None and zero_at < times[0]:
         times, rows = [zero_at, *times], np.vstack([np.zeros((1, rows.shape[1])), rows])
@@ -139,15 +143,28 @@ def grow(looks: Sequence[Look], zero_at: float | None = None) -> Activity:
     for place, (before, after) in enumerate(itertools.pairwise(looks)):
         if _is_older(before, after):
             growth[place] = 0.0
-            problem = "several processes answer at this address: set PROMETHEUS_URL, which watches each of them"
-        elif (growth[place] < 0).any() or _is_younger(before, after):
-            growth[place] = rows[place + 1]
-            restarts += not (before.release and after.release and before.release != after.release)
+            problem = "Several processes answer at this address: set PROMETHEUS_URL, which watches each of them."
+        elif before is after or is_reset(before, after):
+            seen = (at_resets or {}).get(after.time)
+            growth[place] = rows[place + 1] if seen is None else np.maximum(rows[place + 1], _row(seen, bounds))
+            replaced = before.release and after.release and before.release != after.release
+            restarts += not (before is after or replaced)
     known = [look.open for look in looks if look.open is not None]
     return Activity(
-        np.array(times), growth[:, :3], np.array([float(bound) for bound in bounds]), growth[:, 3:],
-        restarts, max(known, default=None), problem,
-    )  # fmt: skip
+        np.array(times),
+        growth[:, :3],
+        np.array([float(bound) for bound in bounds]),
+        growth[:, 3:],
+        restarts,
+        max(known, default=None),
+        problem,
+    )
+
+
+def is_reset(before: Look, after: Look) -> bool:
+    """Return whether the counters began anew between two looks."""
+    younger = None not in (before.started, after.started) and after.started > before.started + _SAME_START_S
+    return younger or bool((after.counts < before.counts).any())
 
 
 def add(parts: Sequence[tuple[Sequence[int], Activity]], times: np.ndarray) -> Activity:
@@ -179,10 +196,10 @@ def _common_bounds(looks: Sequence[Look]) -> list[str]:
     return sorted(common, key=float)
 
 
+def _row(look: Look, bounds: Sequence[str]) -> np.ndarray:
+    return np.array([*look.counts, *(look.buckets.get(bound, 0.0) for bound in bounds)])
+
+
 def _is_older(before: Look, after: Look) -> bool:
     """Return whether the later look shows a process that began before the other: there are two of them."""
     return None not in (before.started, after.started) and after.started < before.started - _SAME_START_S
-
-
-def _is_younger(before: Look, after: Look) -> bool:
-    return None not in (before.started, after.started) and after.started > before.started + _SAME_START_S

@@ -1,5 +1,6 @@
 """Read what sites did from Prometheus, or from what answers like it (Thanos on OpenShift)."""
 
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import numpy as np
 
 from loopline.components.delivery.inference import RefusedError
 from loopline.components.errors import InputError
-from loopline.components.monitoring.activity import Activity, Look, add, grow
+from loopline.components.monitoring.activity import Activity, Look, add, grow, is_reset
 from loopline.components.monitoring.scrape import DIALECTS, STARTED, Dialect, Metric, scale_bound
 from loopline.components.monitoring.web import call, check_url
 
@@ -119,77 +120,111 @@ def read_activities(prometheus: Prometheus, start: datetime, end: datetime) -> d
     # The last look is at the end, whatever the step.
     count = max(1, math.ceil((last - first) / step - 1e-6))
     times = last - step * np.arange(count, -1, -1.0)
-    reader = _Reader(prometheus, times, step)
-    started = reader.by_process([Metric(STARTED, {})])
-    looks: dict[_Key, list[Look]] = {}
+    parts: dict[str, list] = {}
+    seen: set[_Key] = set()
     for dialect in DIALECTS:
         # A process speaks one dialect: Loopline's server counts in MLServer's, too.
-        looks |= {key: found for key, found in reader.looks(dialect, started).items() if key not in looks}
-    parts: dict[str, list] = {}
-    for (site, namespace, instance), found in looks.items():
-        places = [reader.place[look.time] for look in found]
-        born = places[0] > 0 and (found[0].started is None or found[0].started >= times[0])
-        zero = float(times[places[0] - 1]) if born else None
-        parts.setdefault(site or namespace or instance, []).append(
-            ([places[0] - 1, *places] if born else places, grow(found, zero))
-        )
+        reader = _Reader(prometheus, dialect, times, step)
+        found = {key: part for key, part in reader.read().items() if ("", *key[1:]) not in seen}
+        seen |= {("", *key[1:]) for key in found}
+        for (site, namespace, instance), part in found.items():
+            parts.setdefault(site or namespace or instance, []).append(part)
     return {site: add(found, times) for site, found in parts.items()}
 
 
 class _Reader:
-    """Looks at all processes at the same times."""
+    """Looks at all processes that count in a dialect, at the same times."""
 
-    def __init__(self, prometheus: Prometheus, times: np.ndarray, step: float):
-        self._prometheus, self._times, self._step = prometheus, times, step
+    def __init__(self, prometheus: Prometheus, dialect: Dialect, times: np.ndarray, step: float):
+        self._prometheus, self._dialect, self._times, self._step = prometheus, dialect, times, step
         # Prometheus writes times to the millisecond.
-        self.place = {round(float(time), 3): place for place, time in enumerate(times)}
+        self._places = {round(float(time), 3): place for place, time in enumerate(times)}
 
-    def looks(self, dialect: Dialect, started: dict[_Key, _Series]) -> dict[_Key, list[Look]]:
-        """Return the looks at each process that counts in a dialect."""
-        counts = [self.by_process(metrics) for metrics in (dialect.answered, dialect.refused, dialect.failed)]
+    def read(self) -> dict[_Key, tuple[list[int], Activity]]:
+        """Return the places of the looks at each process, and what it did between them."""
+        looks = self._looks("{}")
+        if not looks:
+            return {}
+        steps = f"[{self._step:.0f}s]"
+        changes = self._sum([self._own(STARTED)], f"changes({{}}{steps})")
+        again = any(any(series.values()) for series in changes.values()) or any(map(_has_reset, looks.values()))
+        increases = self._looks(f"increase({{}}{steps})") if again else {}
+        found = {}
+        for key, of_process in looks.items():
+            places = [self._places[look.time] for look in of_process]
+            started = of_process[0].started
+            # One that was not there at first began meanwhile, unless it says otherwise.
+            born = places[0] > 0 and (started is None or started >= self._times[0])
+            places = [places[0] - 1, *places] if born else places
+            zero_at = float(self._times[places[0]]) if born else None
+            restarts = _of(changes, key)
+            between = {look.time: look for look in increases.get(key, ()) if started is None or restarts.get(look.time)}
+            activity = grow(of_process, zero_at, between)
+            # There may be several between two looks.
+            activity.restarts = max(activity.restarts, round(sum(restarts.values())))
+            found[key] = places, activity
+        return found
+
+    def _looks(self, function: str) -> dict[_Key, list[Look]]:
+        """Return the looks at each process; the counters are what a function of PromQL makes of them."""
+        dialect = self._dialect
+        counts = [self._sum(metrics, function) for metrics in (dialect.answered, dialect.refused, dialect.failed)]
         keys = set().union(*counts)
         if not keys:
             return {}
-        is_open, buckets = self.by_process(dialect.open), self._buckets(dialect)
+        started, is_open = self._sum([self._own(STARTED)]), self._sum(dialect.open)
+        buckets: dict[_Key, dict[str, _Series]] = {}
+        for metric in dialect.seconds:
+            for labels, series in self._ask(metric, (*_BY, "le"), function):
+                bound = scale_bound(labels.get("le", "+Inf"), dialect.unit)
+                _add(buckets.setdefault(_key(labels), {}).setdefault(bound, {}), series)
         found = {}
         for key in sorted(keys):
-            # The start and what is open may lack the site, which is the server's own word.
-            bare = ("", *key[1:])
-            starts, opened = (of.get(key) or of.get(bare) or {} for of in (started, is_open))
             # A series begins with what it counts first; the others of its process were there before.
-            series = [count.get(key, {}) for count in counts]
-            bounds = buckets.get(key, {})
+            series, bounds = [count.get(key, {}) for count in counts], buckets.get(key, {})
+            starts, opened = _of(started, key), _of(is_open, key)
             found[key] = [
                 Look(
-                    time, starts.get(time), *(values.get(time, 0.0) for values in series),
-                    {bound: values.get(time, 0.0) for bound, values in bounds.items()}, opened.get(time),
+                    time,
+                    starts.get(time),
+                    *(values.get(time, 0.0) for values in series),
+                    {bound: values.get(time, 0.0) for bound, values in bounds.items()},
+                    opened.get(time),
                 )
                 for time in sorted(set().union(*series))
-            ]  # fmt: skip
+            ]
         return found
 
-    def by_process(self, metrics: Iterable[Metric]) -> dict[_Key, _Series]:
+    def _own(self, name: str) -> Metric:
+        """Return a metric that all processes have, of those alone that speak the dialect."""
+        return Metric(name, {}, self._dialect.answered[0].name)
+
+    def _sum(self, metrics: Iterable[Metric], function: str = "{}") -> dict[_Key, _Series]:
         """Return the sum of some metrics by process and time."""
         found: dict[_Key, _Series] = {}
         for metric in metrics:
-            for labels, series in self._ask(metric, _BY):
+            for labels, series in self._ask(metric, _BY, function):
                 _add(found.setdefault(_key(labels), {}), series)
         return found
 
-    def _buckets(self, dialect: Dialect) -> dict[_Key, dict[str, _Series]]:
-        found: dict[_Key, dict[str, _Series]] = {}
-        for metric in dialect.seconds:
-            for labels, series in self._ask(metric, (*_BY, "le")):
-                bound = scale_bound(labels.get("le", "+Inf"), dialect.unit)
-                _add(found.setdefault(_key(labels), {}).setdefault(bound, {}), series)
-        return found
-
-    def _ask(self, metric: Metric, by: tuple[str, ...]) -> list[tuple[dict, _Series]]:
+    def _ask(self, metric: Metric, by: tuple[str, ...], function: str) -> list[tuple[dict, _Series]]:
         # The platform and the site may both watch a process, as two jobs: it counts once.
         names = ",".join(by)
-        query = f"max by ({names}) (sum by ({names},job) ({metric.selector}))"
+        one = function.format(metric.selector)
+        if metric.beside:
+            one += f" and on (namespace,instance,job) {metric.beside}"
+        query = f"max by ({names}) (sum by ({names},job) ({one}))"
         found = self._prometheus.query_range(query, self._times[0], self._times[-1], self._step)
         return [(labels, {round(time, 3): value for time, value in series.items()}) for labels, series in found]
+
+
+def _has_reset(looks: list[Look]) -> bool:
+    return any(is_reset(before, after) for before, after in itertools.pairwise(looks))
+
+
+def _of(series: dict[_Key, _Series], key: _Key) -> _Series:
+    """Return the series of a process; what does not come from the model lacks the site, which is its own word."""
+    return series.get(key) or series.get(("", *key[1:])) or {}
 
 
 def _key(labels: dict) -> _Key:

@@ -26,10 +26,12 @@ class Metric:
     Attributes:
         name: The name.
         labels: What its labels must be, as regular expressions of the whole value.
+        beside: Only of processes that have this metric, too; empty for all. For Prometheus, which has many.
     """
 
     name: str
     labels: Mapping[str, str]
+    beside: str = ""
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether a time series of this name is meant."""
