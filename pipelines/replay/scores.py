@@ -21,7 +21,7 @@ FEWEST_GROUPS = 10
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval.
+    """A figure with its 95% interval.
 
     Attributes:
         value: The figure; None where it is undefined.

@@ -1,6 +1,7 @@
 """Lay out a timeline as one page: what the loop was worth, month by month, and why it did what it did."""
 
 from loopline.components.evaluation.metrics import find_metric
+from loopline.components.plotting import in_text
 from loopline.components.report import Report
 from loopline.pipelines.replay import timeline_words as words
 from loopline.pipelines.replay.scores import METRICS, SKILL
@@ -34,11 +35,12 @@ def timeline_page(timeline: Timeline) -> str:
     report.drawing(
         draw_timeline(timeline, WIDE),
         draw_timeline(timeline, NARROW),
-        "Whiskers are 95 % intervals. A dashed line is the end of a month after which a model was trained: what was "
+        "Whiskers are 95% intervals. A dashed line is the end of a month after which a model was trained: what was "
         "decided there serves from the next month on.",
     )
-    _add_figures(report, timeline)
+    _add_months(report, timeline)
     _add_decisions(report, timeline)
+    _add_figures(report, timeline)
     _add_service(report, timeline)
     _add_commits(report, timeline)
     _add_reading(report, timeline)
@@ -51,7 +53,7 @@ def _subtitle(timeline: Timeline) -> str:
     if timeline.trained_on:
         parts.append(f"first trained on {timeline.trained_on}")
     if months:
-        parts.append(f"replayed {months[0].label} to {months[-1].label} through {len(timeline.sites)} site(s)")
+        parts.append(f"replayed {months[0].label} to {months[-1].label} through {len(timeline.sites)} sites")
     if timeline.created:
         parts.append(f"run {timeline.created[:16].replace('T', ' ')}")
     return ", ".join(parts)
@@ -61,51 +63,46 @@ def _tiles(timeline: Timeline) -> list[tuple]:
     overall, metric = timeline.overall(), find_metric(timeline.task, timeline.metric)
     gain = overall.gain[metric.name]
     outcomes = {name: len(labels) for name, labels in overall.outcomes.items()}
-    counts = f"{outcomes.get('better', 0)} better, {outcomes.get('worse', 0)} worse"
-    rest = len(timeline.months) - outcomes.get("better", 0) - outcomes.get("worse", 0)
+    better, worse = outcomes.get("better", 0), outcomes.get("worse", 0)
     lost = f"{overall.lost:,} requests lost" if overall.lost else "no request lost"
     return [
-        (f"Gain in {metric.label}", words.figure(gain.value, signed=True), words.interval(gain, signed=True)),
-        ("Months", counts, f"surely; {rest} neither"),
+        (f"Gain in {in_text(metric.label)}", words.figure(gain.value, signed=True), words.interval(gain, signed=True)),
+        ("Months better / worse", f"{better} / {worse}", f"surely; {len(timeline.months) - better - worse} neither"),
         ("Retrained", str(len(overall.retrained)), f"{len(overall.promoted)} were better and delivered"),
-        ("Commits", str(overall.commits), "each version at each site"),
+        ("Commits", str(overall.commits), "to the configuration repository"),
         (timeline.units.capitalize(), f"{overall.rows:,}", lost, "bad" if overall.lost else ""),
     ]
 
 
+def _add_months(report: Report, timeline: Timeline) -> None:
+    report.section("The months")
+    rows = []
+    for month in timeline.months:
+        drift, then = (month.drift.verdict, month.drift.score), words.decision_words(month)
+        rows.append((month.label, month.rows, month.labeled, *drift, words.versions_words(month), then))
+    head = ["Month", timeline.units.capitalize(), "Labels in time", "Drift", "Score", "Version", "Decision at its end"]
+    report.table(head, rows)
+
+
 def _add_figures(report: Report, timeline: Timeline) -> None:
-    report.section("All figures")
-    metric = find_metric(timeline.task, timeline.metric)
-    second = find_metric(timeline.task, METRICS[timeline.task][1])
-    head = [
-        "Month", timeline.units.capitalize(), "Labels in time", "Drift", f"{metric.label}, loop", "95 %",
-        f"{metric.label}, control", "95 %", "Gain", "95 %", "",
-    ]  # fmt: skip
-    report.table(head, [_figures_row(month, metric.name) for month in timeline.months])
-    head = ["Month", f"{second.label}, loop", "Control", "Gain", "95 %", "Skill, loop", "Control", "Gain", "95 %"]
-    report.table(head, [_second_row(month, second.name) for month in timeline.months])
-
-
-def _figures_row(month: Month, name: str) -> list:
-    loop, control = month.scores.loop[name], month.scores.control[name]
-    drift = f"{month.drift.verdict} {month.drift.score:.2f}" if month.drift.score is not None else month.drift.verdict
-    return [
-        month.label, month.rows, month.labeled, drift, words.figure(loop.value), words.interval(loop),
-        words.figure(control.value), words.interval(control), *_gain_cells(month, name), words.outcome_words(month),
-    ]  # fmt: skip
-
-
-def _second_row(month: Month, name: str) -> list:
-    cells: list = [month.label]
-    for one in (name, SKILL):
-        cells += [words.figure(side[one].value) for side in (month.scores.loop, month.scores.control)]
-        cells += _gain_cells(month, one)
-    return cells
+    for name in (*METRICS[timeline.task], SKILL):
+        label, better = "Skill", "higher"
+        if name != SKILL:
+            metric = find_metric(timeline.task, name)
+            label, better = metric.label, "lower" if metric.lower_is_better else "higher"
+        report.section(f"{label}: {better} is better")
+        rows = []
+        for month in timeline.months:
+            cells = [month.label]
+            for one in (month.scores.loop[name], month.scores.control[name]):
+                cells += [words.figure(one.value), words.interval(one)]
+            rows.append(cells + _gain_cells(month, name))
+        report.table(["Month", "Loop", "95% interval", "Control", "95% interval", "Gain", "95% interval"], rows)
 
 
 def _gain_cells(month: Month, name: str) -> list[str]:
     if month.outcome == "same":
-        return ["0", ""]
+        return ["same model", ""]
     gain = month.scores.gain[name]
     return [words.figure(gain.value, signed=True), words.interval(gain, signed=True)]
 

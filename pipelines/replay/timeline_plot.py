@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loopline.components.evaluation.metrics import find_metric
+from loopline.components.plotting import in_text
 from loopline.pipelines.replay.svg import INK, LINE, PAPER, SOFT, Drawing
 from loopline.pipelines.replay.timeline import Month, Timeline
 from loopline.pipelines.replay.timeline_words import name_version
@@ -13,10 +15,19 @@ from loopline.pipelines.replay.timeline_words import name_version
 LOOP, CONTROL = "#0b5cad", "#c8561b"
 MARK = "#6a2c8f"
 _PALE, _BAR = "#eef1f4", "#78828e"
-_VERSIONS = ("#dbe8f6", "#fbe3d4", "#e3f1e3", "#efe3f6", "#fdf2cf", "#dff1f3")
+#: None of them close to the colors of loop and control.
+_VERSIONS = ("#e6e9ed", "#d6ecd9", "#fdf0c4", "#e8def4", "#cdeaec", "#f8dce6")
 _SITES = ("#1b6f7a", "#8a5a00", "#6a2c8f", "#14743f", "#b3261e", "#5b6470")
 _DECISIONS = {"retrain": "#efe3f6", "wait": _PALE, "alert": "#fde9c8"}
 _TITLE_H, _GAP = 42, 26
+
+
+class _Key(NamedTuple):
+    """What a mark of a panel means."""
+
+    color: str
+    label: str
+    shape: str = "box"
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class _Canvas:
     def __init__(self, timeline: Timeline, width: float, height: float):
         self.timeline, self.months = timeline, timeline.months
         self.is_wide = width > 700
-        self.left, self.right = (92, 58) if self.is_wide else (64, 50)
+        self.left, self.right = (92, 58) if self.is_wide else (72, 50)
         self.column = (width - self.left - self.right) / len(self.months)
         description = "Month by month: drift, loss with and without retraining, gain, decision, versions, latency."
         self.drawing = Drawing(width, height, f"Timeline of {timeline.name}", description)
@@ -52,34 +63,43 @@ class _Canvas:
     def middle(self, position: int) -> float:
         return self.start(position) + self.column / 2
 
-    def title(self, top: float, title: str, keys: Sequence[tuple[str, str]] = ()) -> None:
-        """Write a panel's title and under it what its colors mean."""
+    def title(self, top: float, title: str, keys: Sequence[_Key] = ()) -> None:
+        """Write a panel's title and under it what its marks mean."""
         self.drawing.text(0, top + 13, title, bold=True, size=13)
         x = 0.0
-        for color, label in keys:
-            self.drawing.box(x, top + 20, 10, 10, color, edge=SOFT if color in (_PALE, PAPER) else "none")
-            self.drawing.text(x + 15, top + 29, label, size=self.small, color=SOFT)
-            x += 27 + len(label) * self.small * 0.53
+        for key in keys:
+            if key.shape == "dot":
+                self.drawing.dot(x + 5, top + 25, 4.5, key.color)
+            elif key.shape == "diamond":
+                self.drawing.diamond(x + 5, top + 25, 5.5, key.color, MARK if key.color == PAPER else PAPER)
+            else:
+                self.drawing.box(x, top + 20, 10, 10, key.color, edge=SOFT)
+            self.drawing.text(x + 15, top + 29, key.label, size=self.small, color=SOFT)
+            x += 29 + len(key.label) * self.small * 0.55
 
     def columns(self, top: float, bottom: float) -> None:
+        """Draw the borders of the months; a dashed one where a model was trained."""
         for position in range(len(self.months) + 1):
-            self.drawing.line(self.start(position), top, self.start(position), bottom, _PALE)
+            x = self.start(position)
+            if position and self.months[position - 1].retrained:
+                self.drawing.line(x, top, x, bottom, MARK, 1.2, "4 3")
+            else:
+                self.drawing.line(x, top, x, bottom, _PALE)
 
     def axis(self, values: Sequence[float], top: float, height: float, from_zero: bool = False) -> _Axis:
         """Draw a grid for values and return where they lie."""
         low, high = min(values), max(values)
         low = min(low, 0.0) if from_zero else low
-        step = _step((high - low or abs(high) or 1.0) / 3.2)
-        low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-        axis = _Axis(low, high if high > low else low + step, top, top + height)
-        self.columns(top, top + height)
+        high = high if high > low else low + 1.0
+        step = _step((high - low) / 4)
         decimals = max(0, -math.floor(math.log10(step)))
-        for number in range(round((axis.high - low) / step) + 1):
-            value = low + number * step
-            is_zero = from_zero and abs(value) < step / 2
-            self.drawing.line(self.left, axis.y(value), self.end, axis.y(value), SOFT if is_zero else LINE)
-            text = f"{0.0 if is_zero else value:.{decimals}f}".replace("-", "\u2212")
-            self.drawing.text(self.left - 8, axis.y(value) + 4, text, anchor="end", size=self.small, color=SOFT)
+        axis = _Axis(low, high, top, top + height)
+        self.columns(top, top + height)
+        for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
+            y = axis.y(number * step)
+            self.drawing.line(self.left, y, self.end, y, SOFT if from_zero and number == 0 else LINE)
+            text = f"{number * step:.{decimals}f}".replace("-", "\u2212")
+            self.drawing.text(self.left - 8, y + 4, text, anchor="end", size=self.small, color=SOFT)
         return axis
 
     def range(self, x: float, y1: float, y2: float, color: str) -> None:
@@ -104,11 +124,10 @@ def draw_timeline(timeline: Timeline, width: float) -> str:
         (_draw_drift, 84), (_draw_losses, 170), (_draw_gain, 120), (_draw_decisions, 24), (_draw_versions, lanes),
         (_draw_latency, 100),
     ]  # fmt: skip
-    top = 44.0
+    top = 34.0
     height = top + sum(_TITLE_H + size + _GAP for _, size in panels)
     canvas = _Canvas(timeline, width, height)
     _label_months(canvas, 18)
-    _mark_retrainings(canvas, 34, height - _GAP - 100 - _TITLE_H - _GAP + 8)
     for draw, size in panels:
         draw(canvas, top, size)
         top += _TITLE_H + size + _GAP
@@ -117,31 +136,20 @@ def draw_timeline(timeline: Timeline, width: float) -> str:
 
 
 def _label_months(canvas: _Canvas, y: float) -> None:
-    most = max(3, int(canvas.column / 7.5))
+    fits = max(len(month.label) for month in canvas.months) * 7.8 < canvas.column
     for position, month in enumerate(canvas.months):
-        label = month.label if len(month.label) <= most else month.label[: most if most > 5 else 3]
+        label = month.label if fits else month.label[:3]
         canvas.drawing.text(canvas.middle(position), y, label, anchor="middle", bold=True)
 
 
-def _mark_retrainings(canvas: _Canvas, top: float, bottom: float) -> None:
-    """Draw a line at the end of each month after which a model was trained, through all panels."""
-    for position, month in enumerate(canvas.months):
-        if month.retrained:
-            x = canvas.start(position + 1)
-            canvas.drawing.line(x, top, x, bottom, MARK, 1.2, "4 3")
-            what = "delivered" if month.promoted else "not better, the old one stays"
-            note = f"Retrained after {month.label}: {what}"
-            canvas.drawing.diamond(x, top, 6, MARK if month.promoted else PAPER, MARK, note)
-
-
 def _draw_drift(canvas: _Canvas, top: float, height: float) -> None:
-    keys = [(_BAR, "drift"), (_PALE, "no drift")]
+    keys = [_Key(_BAR, "drift"), _Key(_PALE, "no drift")]
     if any(month.drift.verdict == "broken" for month in canvas.months):
-        keys.append((CONTROL, "broken data"))
+        keys.append(_Key(CONTROL, "broken data"))
     canvas.title(top, "Drift: how far the most moved input is from training (PSI)", keys)
     top += _TITLE_H
     scores = [month.drift.score or 0.0 for month in canvas.months]
-    axis = canvas.axis([*scores, max(scores) * 1.15, 0.1], top, height, from_zero=True)
+    axis = canvas.axis([*scores, max(scores) * 1.25, 0.1], top, height, from_zero=True)
     colors = {"drift": _BAR, "broken": CONTROL}
     for position, month in enumerate(canvas.months):
         width = min(40, canvas.column * 0.5)
@@ -160,7 +168,7 @@ def _draw_drift(canvas: _Canvas, top: float, height: float) -> None:
 def _draw_losses(canvas: _Canvas, top: float, height: float) -> None:
     metric = find_metric(canvas.timeline.task, canvas.timeline.metric)
     better = "lower" if metric.lower_is_better else "higher"
-    keys = [(LOOP, "loop"), (CONTROL, "control: never retrained")]
+    keys = [_Key(LOOP, "loop", "dot"), _Key(CONTROL, "control: never retrained", "diamond")]
     canvas.title(top, f"{metric.label} on each month's {canvas.timeline.units}: {better} is better", keys)
     sides = [(LOOP, "loop", -5), (CONTROL, "control", 5)]
     found = {name: [getattr(month.scores, name)[metric.name] for month in canvas.months] for _, name, _ in sides}
@@ -171,7 +179,9 @@ def _draw_losses(canvas: _Canvas, top: float, height: float) -> None:
         for end in (one.value, one.low, one.high)
         if end is not None
     ]
-    axis = canvas.axis(ends or [0.0, 1.0], top + _TITLE_H, height)
+    room = (max(ends) - min(ends)) * 0.06 if ends else 0.0
+    ends = [min(ends) - room, max(ends) + room] if ends else [0.0, 1.0]
+    axis = canvas.axis(ends, top + _TITLE_H, height)
     last = {}
     for color, name, shift in sides:
         points = [
@@ -200,12 +210,12 @@ def _label_ends(canvas: _Canvas, last: dict[str, tuple[float, str]]) -> None:
 
 
 def _draw_gain(canvas: _Canvas, top: float, height: float) -> None:
-    keys = [(LOOP, "loop surely better"), (CONTROL, "surely worse"), (_PALE, "not sure")]
-    label = find_metric(canvas.timeline.task, canvas.timeline.metric).label
+    keys = [_Key(LOOP, "surely better"), _Key(CONTROL, "surely worse"), _Key(_PALE, "not sure")]
+    label = in_text(find_metric(canvas.timeline.task, canvas.timeline.metric).label)
     canvas.title(top, f"What retraining gained: difference in {label}, up is better", keys)
     gains = [month.gain for month in canvas.months]
     ends = [end for one in gains for end in (one.value, one.low, one.high) if end is not None] or [0.0]
-    room = (max(*ends, 0.0) - min(*ends, 0.0)) * 0.12 or 0.001
+    room = (max(*ends, 0.0) - min(*ends, 0.0)) * 0.2 or 0.001
     axis = canvas.axis([min(*ends, 0.0) - room, max(*ends, 0.0) + room], top + _TITLE_H, height, from_zero=True)
     colors = {"better": LOOP, "worse": CONTROL}
     for position, month in enumerate(canvas.months):
@@ -226,22 +236,29 @@ def _draw_gain(canvas: _Canvas, top: float, height: float) -> None:
 
 
 def _draw_decisions(canvas: _Canvas, top: float, height: float) -> None:
-    keys = [(MARK, "retrained and delivered"), (PAPER, "retrained, not better: kept")]
+    kept = "trained, not better: kept" if canvas.is_wide else "trained, kept the old"
+    keys = [_Key(MARK, "new model delivered", "diamond"), _Key(PAPER, kept, "diamond")]
     canvas.title(top, "Decision at the end of the month", keys)
     top += _TITLE_H
     for position, month in enumerate(canvas.months):
         fill = _DECISIONS.get(month.verdict, _PALE)
         note = f"{month.label}: {' '.join(month.reasons)}"
-        canvas.drawing.box(canvas.start(position) + 4, top, canvas.column - 8, height, fill, round_=4, note=note)
+        canvas.drawing.box(canvas.start(position) + 6, top, canvas.column - 12, height, fill, round_=4, note=note)
         is_loud = month.verdict != "wait"
         x, y = canvas.middle(position), top + height / 2 + 4
-        canvas.drawing.text(x, y, month.verdict, anchor="middle", bold=is_loud, color=INK if is_loud else SOFT)
+        color = INK if is_loud else SOFT
+        canvas.drawing.text(x, y, month.verdict, anchor="middle", bold=is_loud, color=color, size=canvas.small)
+    for position, month in enumerate(canvas.months):
+        if month.retrained:
+            fill = MARK if month.promoted else PAPER
+            canvas.drawing.diamond(canvas.start(position + 1), top + height / 2, 6, fill, MARK)
 
 
 def _draw_versions(canvas: _Canvas, top: float, height: float) -> None:
     title = "Which version served where" + (", and each commit that changed it" if canvas.is_wide else "")
-    canvas.title(top, title, [(MARK, "commit to the configuration repository")])
+    canvas.title(top, title, [_Key(MARK, "commit to the configuration repository", "diamond")])
     top += _TITLE_H
+    canvas.columns(top, top + height)
     sites = canvas.timeline.sites
     numbers = list(dict.fromkeys(version for month in canvas.months for version in _versions(month)))
     for row, site in enumerate(sites):
@@ -269,9 +286,8 @@ def _draw_versions(canvas: _Canvas, top: float, height: float) -> None:
 def _draw_latency(canvas: _Canvas, top: float, height: float) -> None:
     sites = canvas.timeline.sites
     colors = {site: _SITES[row % len(_SITES)] for row, site in enumerate(sites)}
-    canvas.title(
-        top, "Latency of a request in ms: dot p50, bar p99", [(colors[site], _short(site, 14)) for site in sites]
-    )
+    keys = [_Key(colors[site], _short(site, 14), "dot") for site in sites]
+    canvas.title(top, "Latency of a request in ms: dot p50, bar p99", keys)
     traffic = [one.traffic for month in canvas.months for one in month.sites.values()]
     axis = canvas.axis([one.p99_ms or 0.0 for one in traffic] or [1.0], top + _TITLE_H, height, from_zero=True)
     step = min(16, canvas.column / (len(sites) + 1))
@@ -311,10 +327,10 @@ def _short(text: str, most: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\u2212")
+    return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}".replace("-", "\u2212")
 
 
 def _step(rough: float) -> float:
     """Return the round step next above a rough one."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -72,14 +72,6 @@ def decision_words(month: Month) -> str:
     return f"{month.verdict}, " + ("delivered" if month.promoted else "not better, kept")
 
 
-def latency_words(month: Month) -> str:
-    """Give the slowest site's p50 and p99."""
-    found = [site.traffic for site in month.sites.values() if site.traffic.p99_ms is not None]
-    if not found:
-        return ""
-    return f"{max(one.p50_ms or 0.0 for one in found):.1f} / {max(one.p99_ms for one in found):.1f}"
-
-
 def name_version(version: str) -> str:
     """Return a version as a person reads it: a model that is not registered has its digest for one."""
     return version.removeprefix("sha256:")[:7] if version.startswith("sha256:") else version or "?"
@@ -96,10 +88,10 @@ def figure(value: float | None, signed: bool = False) -> str:
 
 
 def interval(one: Interval, signed: bool = False) -> str:
-    """Show both ends of an interval; empty where there is none."""
+    """Show both ends of an interval on one line; empty where there is none."""
     if one.low is None or one.high is None:
         return ""
-    return f"{figure(one.low, signed)} to {figure(one.high, signed)}"
+    return f"{figure(one.low, signed)}\u00a0to\u00a0{figure(one.high, signed)}"
 
 
 def align(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
@@ -133,10 +125,10 @@ def timeline_text(timeline: Timeline) -> str:
         "",
         timeline.units,
         "drift",
-        metric.label.lower(),
+        in_text(metric.label),
         "control",
         "gain",
-        "95 % interval",
+        "95% interval",
         "",
         "version",
         "then",
@@ -158,7 +150,7 @@ def timeline_text(timeline: Timeline) -> str:
         sentences.append(outcome_sentence(timeline.overall()))
     right = (False, True, True, True, True, True, True, False, True, False)
     text = "\n".join([*align(rows, right), "", *sentences])
-    return text.replace("\u2212", "-").replace("\u2013", "-")
+    return text.replace("\u2212", "-").replace("\u2013", "-").replace("\u00a0", " ")
 
 
 def _verdict(gain: Interval) -> str:
@@ -180,7 +172,7 @@ def _difference(gain: Interval, overall: Overall, timeline: Timeline) -> str:
     share = f", {abs(gain.value / control):.1%}" if control else ""
     text = f"{'better' if gain.value >= 0 else 'worse'} by {figure(abs(gain.value))}{share}"
     ends = interval(gain, signed=True)
-    return text + (f"; 95 % interval of the gain {ends}" if ends else "")
+    return text + (f"; 95% interval of the gain {ends}" if ends else "")
 
 
 def _times(count: int) -> str:
