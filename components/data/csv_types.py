@@ -155,7 +155,7 @@ def first_layout(
         InputError: A column is missing, or a block is broken.
     """
     names = blocks[0].names
-    check_columns(names, [*columns, *declared], blocks[0].file)
+    check_columns(names, list(dict.fromkeys([*columns, *declared])), blocks[0].file)
     columns = tuple(columns) or names
     declared = {name: type_ for name, type_ in declared.items() if name in columns}
     types = {name: declared.get(name, pa.null()) for name in columns}

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,6 +72,26 @@ def read_batches(
     with open_parquet(path) as file:
         check_columns(file.schema_arrow.names, columns or [], path)
         yield from file.iter_batches(batch_size=rows, columns=list(columns) if columns is not None else None)
+
+
+@contextmanager
+def naming_damage(name: str) -> Iterator[None]:
+    """Turn what Arrow says of a Parquet file that breaks off or is garbled within into one sentence.
+
+    Args:
+        name: What to call the file.
+
+    Raises:
+        InputError: The block raised an error of Arrow.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Arrow's readers raise an OSError that has no error number.
+        if getattr(error, "errno", None) is not None:
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(f"{name} is damaged ({reason}): write or fetch it again.") from None
 
 
 def check_columns(present: Sequence[str], wanted: Sequence[str], where: str | Path) -> None:
