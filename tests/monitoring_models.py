@@ -1,6 +1,5 @@
 """Small models that were really trained, and the traffic logs their servers would have written."""
 
-import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -130,8 +129,8 @@ def write_traffic(
     columns = feature_columns(events, predictor.features)
     stamp = Stamp(name or manifest.name, version, digest or manifest.digest, "sha256:" + "1" * 64, site)
     starts = range(0, events.num_rows, per_request)
-    times = (start + timedelta(hours=hours) * (position / len(starts)) for position in itertools.count())
-    clock = SimpleNamespace(time_ns=lambda: round(next(times).timestamp() * 1e6) * 1000)
+    times = [start + timedelta(hours=hours) * (position / len(starts)) for position in range(len(starts))]
+    clock = SimpleNamespace(time_ns=None)
     ids = [f"{prefix or site}-{position}" for position in range(len(starts))]
     # Sampling is by chance: a seed of its own, so that a test sees the same rows each time.
     chance = SimpleNamespace(random=np.random.default_rng(7).random)
@@ -144,7 +143,8 @@ def write_traffic(
             max_rows=events.num_rows, flush_rows=events.num_rows + 1, flush_s=3600.0,
         )  # fmt: skip
         with mock.patch.object(traffic, "time", clock):
-            for identity, first in zip(ids, starts, strict=True):
+            for identity, first, time in zip(ids, starts, times, strict=True):
+                clock.time_ns = lambda time=time: round(time.timestamp() * 1e6) * 1000
                 rows = slice(first, first + per_request)
                 log.record(identity, {key: values[rows] for key, values in columns.items()}, scores[rows], 0.002)
         log.close()

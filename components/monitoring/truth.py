@@ -15,7 +15,7 @@ from loopline.components.data.hashing import row_hashes
 from loopline.components.data.ingest_csv import write_csv
 from loopline.components.data.sources import Source, find_sources
 from loopline.components.data.streams import download, sniff
-from loopline.components.data.tables import check_columns, open_parquet, read_batches
+from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.errors import AbsentError, InputError
 from loopline.components.monitoring.parts import ID, Layout
 from loopline.components.parameters import split_names
@@ -165,10 +165,11 @@ def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: 
         hashes.append(found[known])
         values.append(numbers[known])
     if counts.unknown and counts.unknown == counts.rows - counts.unlabeled:
-        expected = ", ".join(map(repr, layout.manifest.classes)) or "numbers"
+        classes = ", ".join(map(repr, layout.manifest.classes))
+        expected = f"one of {classes}" if classes else "a number"
         raise InputError(
             f"The truth in {uri} never holds what the model predicts: {layout.manifest.target!r} is {junk!r} where it "
-            f"should be one of {expected}; name the files with the true values."
+            f"should be {expected}; name the files with the true values."
         )
     return _last_of_each(np.concatenate(hashes), np.concatenate(values), counts)
 
@@ -308,6 +309,7 @@ def _file_batches(source: Source, columns: list[str], key: Key) -> Iterator[pa.R
             # Text stays text: an id of digits is no number.
             declared = {field.name: field.type for field in key.schema if pa.types.is_string(field.type)}
             write_csv([source], path, columns, declared=declared)
-        with open_parquet(path) as file:
-            check_columns(file.schema_arrow.names, columns, source.name)
-        yield from read_batches(path, columns)
+        with naming_damage(source.name):
+            with open_parquet(path) as file:
+                check_columns(file.schema_arrow.names, columns, source.name)
+            yield from read_batches(path, columns)

@@ -20,7 +20,7 @@ from loopline.components.data.ingest_csv import write_csv
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import Source, safe_name
 from loopline.components.data.streams import download, sniff
-from loopline.components.data.tables import check_columns, open_parquet, read_batches
+from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.data.writing import writing_table
 from loopline.components.errors import AbsentError, InputError
 from loopline.components.model.directory import Manifest
@@ -103,7 +103,8 @@ def score_partition(
             return Scored(0, False, "", 0)
         marks = {"loopline_model_name": name, "loopline_model_version": str(version or "")}
         finished = Path(aside) / "predictions.parquet"
-        rows, dropped, unfit = _write(table, finished, predictor, kept, marks, source.name)
+        with naming_damage(safe_name(source.name)):
+            rows, dropped, unfit = _write(table, finished, predictor, kept, marks, source.name)
         return _scored(destination.publish(finished, file, rows, dropped), unfit)
 
 
