@@ -71,14 +71,10 @@ def write_truth(folder: str | Path, month: int, requests: Iterable[Request], unt
         ``truth-2013-MM.parquet`` with ``request_id``, ``row`` (its position in the request) and ``late``.
     """
     known = [request for request in requests if request.day <= until_day]
-    counts = [len(request.truth) for request in known]
-    table = pa.table(
-        {
-            "request_id": pa.array(np.repeat([request.id for request in known], counts), pa.string()),
-            "row": pa.array([row for count in counts for row in range(count)], pa.int32()),
-            TARGET: pa.array([bool(value) for request in known for value in request.truth], pa.bool_()),
-        }
-    )
+    rows = [(request.id, row, bool(late)) for request in known for row, late in enumerate(request.truth)]
+    types = {"request_id": pa.string(), "row": pa.int32(), TARGET: pa.bool_()}
+    columns = zip(*rows, strict=True) if rows else ([] for _ in types)
+    table = pa.table([pa.array(column, type_) for column, type_ in zip(columns, types.values(), strict=True)], [*types])
     file = Path(folder) / f"truth-2013-{month:02}.parquet"
     # Written aside first, and not under a name that a reader of *.parquet would find.
     part = file.with_suffix(".part")

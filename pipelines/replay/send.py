@@ -45,7 +45,7 @@ class Reply:
         answer: What the site answered; None when it did not, after all attempts.
         latency_ms: From sending to the whole answer, of the attempt that was answered.
         attempts: How often it was sent.
-        problem: What the last attempt that was not answered met; empty when the first was answered.
+        problem: What the last attempt that was not answered met; empty when the first one was.
     """
 
     request: Request
@@ -62,8 +62,8 @@ class SiteTraffic:
     Attributes:
         requests: Requests sent to it.
         failed: Requests it never answered.
-        retried: Attempts that were not answered.
-        problem: What the last such attempt met; empty when there was none.
+        retried: How often a request was sent again.
+        problem: What the last attempt that was not answered met; empty when all were.
         p50_ms: The latency that half of the answers did not exceed; None without answers.
         p99_ms: The latency that 99 of 100 did not exceed.
         versions: Rows answered by each model version.
@@ -303,7 +303,7 @@ def _summarize(replies: list[Reply]) -> SiteTraffic:
     return SiteTraffic(
         requests=len(replies),
         failed=len(replies) - len(answered),
-        retried=sum(reply.attempts - (reply.answer is not None) for reply in replies),
+        retried=sum(reply.attempts - 1 for reply in replies),
         problem=next((reply.problem for reply in reversed(replies) if reply.problem), ""),
         p50_ms=p50,
         p99_ms=p99,
