@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, verify_model
+from loopline.components.registry.experiments import create_once, ensure_experiment
 from loopline.components.registry.flavor import save_flavor
 from loopline.components.registry.record import read_metrics, run_parameters, validation_metrics, version_tags
 from loopline.components.registry.store import Store, open_store
@@ -159,7 +160,7 @@ def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> N
 
 def _create_version(store: Store, candidate: Candidate, name: str, run_id: str, model_id: str) -> int:
     client = store.client
-    _once(lambda: client.create_registered_model(name))
+    create_once(lambda: client.create_registered_model(name))
     # Tags and version in one request: there is no version without its digest.
     source = f"models:/{model_id}"
     return int(client.create_model_version(name, source, run_id, tags=candidate.tags, model_id=model_id).version)
@@ -169,23 +170,7 @@ def _experiment_id(store: Store, name: str) -> str:
     if identifier := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return identifier
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
-    experiment = store.client.get_experiment_by_name(name)
-    if experiment is None:
-        location = store.artifact_root.as_uri() if store.artifact_root else None
-        _once(lambda: store.client.create_experiment(name, location))
-        experiment = store.client.get_experiment_by_name(name)
-    return experiment.experiment_id
-
-
-def _once(create: Callable[[], object]) -> None:
-    """Create something that may be there already, or that another process is faster to create."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        create()
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    return ensure_experiment(store, name)
 
 
 @contextlib.contextmanager
