@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -80,7 +81,9 @@ def pushgateway(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def answering(answer: Callable[[http.server.BaseHTTPRequestHandler], tuple[int, str]]) -> Iterator[str]:
+def answering(
+    answer: Callable[[http.server.BaseHTTPRequestHandler], tuple[int, str]], certificate: Path | None = None
+) -> Iterator[str]:
     """Run an HTTP server that answers every request with what a function says; yields its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -104,9 +107,49 @@ def answering(answer: Callable[[http.server.BaseHTTPRequestHandler], tuple[int, 
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = "127.0.0.1"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket, host = context.wrap_socket(server.socket, server_side=True), "localhost"
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if certificate else ''}://{host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Counters:
+    """Counters that a test turns, shown as a model server shows its own; a real server fails when nobody wants it to.
+
+    Attributes:
+        counts: Requests answered, refused and failed.
+        within: Answers within 10 ms, 250 ms and at all.
+        started: When the process started, in seconds since 1970.
+    """
+
+    def __init__(self, site: str, started: float):
+        self.site, self.started = site, started
+        self.counts, self.within = [0, 0, 0], [0, 0, 0]
+
+    def grow(self, answered: int = 0, refused: int = 0, failed: int = 0, slow: int = 0) -> None:
+        """Count requests; those that are slow are among the answered."""
+        for place, more in enumerate((answered, refused, failed)):
+            self.counts[place] += more
+        for place, more in enumerate((answered - slow, answered - slow, answered)):
+            self.within[place] += more
+
+    def restart(self, started: float) -> None:
+        """Begin anew."""
+        self.__init__(self.site, started)
+
+    def show(self, handler: http.server.BaseHTTPRequestHandler) -> tuple[int, str]:
+        """Answer a request for the metrics."""
+        labels = f'model="m",site="{self.site}",protocol="rest"'
+        lines = [f"process_start_time_seconds {self.started}", 'rest_server_requests_in_progress{method="POST"} 2']
+        for outcome, count in zip(("answered", "refused", "failed"), self.counts, strict=True):
+            lines.append(f'loopline_requests_total{{{labels},outcome="{outcome}"}} {count}')
+        for bound, count in zip(("0.01", "0.25", "+Inf"), self.within, strict=True):
+            lines.append(f'loopline_request_seconds_bucket{{{labels},le="{bound}"}} {count}')
+        return 200, "\n".join(lines) + "\n"

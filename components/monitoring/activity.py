@@ -84,10 +84,8 @@ class Activity:
         place = min(int(np.searchsorted(self.bounds, seconds)), len(self.bounds) - 1)
         before = self.buckets[:, place - 1] if place else np.zeros(len(self.buckets))
         within = self.buckets[:, place] - before
-        if np.isinf(edges[place + 1]):
-            part = 0.0 if seconds > edges[place] else 1.0
-        else:
-            part = (seconds - edges[place]) / (edges[place + 1] - edges[place])
+        # Zero beyond the last finite bound, where nobody knows: those may all be slower.
+        part = (seconds - edges[place]) / (edges[place + 1] - edges[place])
         return np.maximum(self.buckets[:, -1] - before - part * within, 0.0)
 
     def percentile_ms(self, percent: float) -> float | None:

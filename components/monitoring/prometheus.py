@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -147,23 +148,36 @@ class _Reader:
             return {}
         steps = f"[{self._step:.0f}s]"
         changes = self._sum([self._own(STARTED)], f"changes({{}}{steps})")
-        again = any(any(series.values()) for series in changes.values()) or any(map(_has_reset, looks.values()))
-        increases = self._looks(f"increase({{}}{steps})") if again else {}
-        found = {}
-        for key, of_process in looks.items():
-            places = [self._places[look.time] for look in of_process]
-            started = of_process[0].started
-            # One that was not there at first began meanwhile, unless it says otherwise.
-            born = places[0] > 0 and (started is None or started >= self._times[0])
-            places = [places[0] - 1, *places] if born else places
-            zero_at = float(self._times[places[0]]) if born else None
-            restarts = _of(changes, key)
-            between = {look.time: look for look in increases.get(key, ()) if started is None or restarts.get(look.time)}
-            activity = grow(of_process, zero_at, between)
-            # There may be several between two looks.
-            activity.restarts = max(activity.restarts, round(sum(restarts.values())))
-            found[key] = places, activity
-        return found
+        again = any(any(series.values()) for series in changes.values())
+        if again or any(self._appears(of_process) or _has_reset(of_process) for of_process in looks.values()):
+            increases = self._looks(f"increase({{}}{steps})")
+        else:
+            increases = {}
+        return {
+            key: self._grow(of_process, increases.get(key, []), _of(changes, key)) for key, of_process in looks.items()
+        }
+
+    def _appears(self, looks: list[Look]) -> bool:
+        """Return whether a process was not there at first, and began before all the same: nobody looked at it."""
+        return self._places[looks[0].time] > 0 and (looks[0].started or np.inf) < self._times[0]
+
+    def _grow(self, looks: list[Look], increases: list[Look], restarts: _Series) -> tuple[list[int], Activity]:
+        """Return the places of the looks at a process, and what it did between them."""
+        places = [self._places[look.time] for look in looks]
+        grown = {look.time: look for look in increases if looks[0].started is None or restarts.get(look.time)}
+        zero_at = None
+        if places[0] > 0:
+            before = float(self._times[places[0] - 1])
+            places = [places[0] - 1, *places]
+            if self._appears(looks):
+                first = next((look for look in increases if look.time == looks[0].time), looks[0])
+                looks = [_step_back(looks[0], first, before), *looks]
+            else:
+                zero_at = before
+        activity = grow(looks, zero_at, grown)
+        # There may be several between two looks.
+        activity.restarts = max(activity.restarts, round(sum(restarts.values())))
+        return places, activity
 
     def _looks(self, function: str) -> dict[_Key, list[Look]]:
         """Return the looks at each process; the counters are what a function of PromQL makes of them."""
@@ -220,6 +234,15 @@ class _Reader:
 
 def _has_reset(looks: list[Look]) -> bool:
     return any(is_reset(before, after) for before, after in itertools.pairwise(looks))
+
+
+def _step_back(look: Look, increase: Look, time: float) -> Look:
+    """Return what the counters of a process stood at before they grew; nothing grew where nobody knows."""
+    if increase is look:
+        return replace(look, time=time)
+    counts = np.maximum(look.counts - increase.counts, 0.0).tolist()
+    buckets = {bound: max(value - increase.buckets.get(bound, 0.0), 0.0) for bound, value in look.buckets.items()}
+    return Look(time, look.started, *counts, buckets)
 
 
 def _of(series: dict[_Key, _Series], key: _Key) -> _Series:

@@ -372,7 +372,7 @@ def _sum_up(source: str, window: Window, sites: dict[str, SiteService], slo: Slo
     reason = "; ".join(reasons) or f"{requests:,} requests within the objectives"
     reason = reason if sites else "No site was found"
     return Service(
-        verdict, f"{reason}.", source, {"start": _iso(window.start), "end": _iso(window.end)}, sites, slo, state
+        verdict, f"{reason}.", source, window.to_dict(), sites, slo, state
     )
 
 
