@@ -174,9 +174,9 @@ class Load:
             What came of it.
         """
         self._tally = tally = Tally(rate, seconds)
-        gaps = random.exponential(1 / rate, int(rate * seconds * 2) + 50)
-        due = np.cumsum(gaps)
-        due = deque((due[due < seconds] + self._clock()).tolist() or [self._clock()])
+        # A Poisson process given how many came: by chance alone a short trial would be of quite another rate.
+        moments = np.sort(random.uniform(0, seconds, max(1, round(rate * seconds))))
+        due = deque((moments + self._clock()).tolist())
         last = due[-1]
         while not tally.failure:
             now = self._clock()

@@ -289,7 +289,7 @@ def _grows(latencies: np.ndarray, p99_ms: float) -> bool:
     if third < 10:
         return False
     first, last = latencies[:third].mean(), latencies[-third:].mean()
-    return bool(last > 2 * first + 0.2 * p99_ms)
+    return bool(last > 1.5 * first + 0.1 * p99_ms)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -69,11 +69,15 @@ def draw_curve(trials: list[Trial], budget_ms: float) -> Figure:
     figure, (axes,) = panels(3.6, [1])
     ranked = sorted(trials, key=lambda trial: trial.rate)
     for name, color in (("p50_ms", ACCENT), ("p99_ms", SECOND)):
-        rates, values = [trial.rate for trial in ranked], [getattr(trial, name) for trial in ranked]
-        axes.plot(rates, values, color=color, label=name.partition("_")[0])
-        for trial, value in zip(ranked, values, strict=True):
-            axes.plot(trial.rate, value, "o", color=color, markerfacecolor=color if trial.held else "white")
+        # Where a rate was tried twice, the second trial counts.
+        last = {trial.rate: getattr(trial, name) for trial in ranked}
+        axes.plot(list(last), list(last.values()), color=color, label=name.partition("_")[0])
+        for trial in ranked:
+            fill = color if trial.held else "white"
+            axes.plot(trial.rate, getattr(trial, name), "o", color=color, markerfacecolor=fill)
     axes.axhline(budget_ms, color=SOFT, linestyle="--", label="budget of p99")
     axes.set(xscale="log", yscale="log", xlabel="Requests a second", ylabel="Latency, ms")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.legend()
     return figure

@@ -1,5 +1,7 @@
 """The page of the service check."""
 
+from datetime import datetime
+
 from loopline.components.monitoring.service import BURNING, HEALTHY, Service, SiteService
 from loopline.components.monitoring.slo import RULES
 from loopline.components.report import Report, show
@@ -18,7 +20,8 @@ def service_report(service: Service) -> Report:
     Args:
         service: What was found.
     """
-    page = Report("Service", f"{service.window['start']} to {service.window['end']}")
+    start, end = (datetime.fromisoformat(service.window[name]) for name in ("start", "end"))
+    page = Report("Service", f"{start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC")
     found = service.metrics
     worst = service.slo.p99_ms
     page.tiles(
