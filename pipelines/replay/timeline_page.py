@@ -113,7 +113,7 @@ def _add_decisions(report: Report, timeline: Timeline) -> None:
     for month in timeline.months:
         why = [*month.reasons, *(f"Alert: {alert}" for alert in month.alerts if alert not in month.reasons)]
         moved = ", ".join(
-            one.name if one.effect is None else f"{one.name} {one.effect:.2f}" for one in month.drift.columns
+            one.name if one.effect is None else f"{one.name}\u00a0{one.effect:.2f}" for one in month.drift.columns
         )
         rows.append((month.label, words.decision_words(month), " ".join(why), moved or None))
     report.table(["End of", "Decision", "Why", "Moved most (PSI)"], rows)
