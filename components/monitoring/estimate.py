@@ -199,23 +199,30 @@ class _Errors:
     """The expected error of a row."""
 
     def __init__(self, matrix: np.ndarray, errors: np.ndarray, seed: int):
-        from sklearn.model_selection import KFold, cross_val_predict
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.model_selection import KFold
 
-        self._model = _booster(seed).fit(matrix, errors)
-        folds = KFold(3, shuffle=True, random_state=seed)
-        # On rows the error model has not seen: its own mistakes are part of what is not known.
-        unseen = cross_val_predict(_booster(seed), matrix, errors, cv=folds)
+        self._models = []
+        unseen = np.empty(len(errors))
+        for learned, left in KFold(3, shuffle=True, random_state=seed).split(matrix):
+            model = HistGradientBoostingRegressor(max_iter=60, min_samples_leaf=40, random_state=seed)
+            with _one_thread():
+                self._models.append(model.fit(matrix[learned], errors[learned]))
+                unseen[left] = model.predict(matrix[left])
+        # On rows a model has not seen, so that its own mistakes are part of what is not known.
         self._shift = float(np.mean(errors - unseen))
         self._residual = float(np.std(errors - unseen))
         self._rows = len(errors)
 
     def expect(self, matrix: np.ndarray) -> tuple[float, float]:
         """Return the mean error expected of rows and the standard deviation of what they would show."""
-        mean = float(np.clip(self._model.predict(matrix), 0, None).mean()) + self._shift
+        with _one_thread():
+            mean = float(np.mean([model.predict(matrix).mean() for model in self._models])) + self._shift
         return max(mean, 0.0), self._residual * float(np.sqrt(1 / len(matrix) + 1 / self._rows))
 
 
-def _booster(seed: int):
-    from sklearn.ensemble import HistGradientBoostingRegressor
+def _one_thread():
+    """Keep trees to one thread: ten thousand rows are little work, and threads that wait for each other burn cores."""
+    from threadpoolctl import threadpool_limits
 
-    return HistGradientBoostingRegressor(max_iter=60, learning_rate=0.1, min_samples_leaf=40, random_state=seed)
+    return threadpool_limits(1, "openmp")

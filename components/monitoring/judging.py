@@ -74,8 +74,8 @@ def judge(metric: Metric, measured: Measured, registered: Registered, margin: fl
     A fall counts when it is surely one (p < 0.01) and large: the metric worse by more than the margin, relative to the
     registered one, while the skill is lower, too; or the skill lower by more than the margin. With the metric alone a
     window of another base rate would look like decay, and one whose base rate flatters would hide it. A fall that a
-    model that still fits would have shown on these very rows is no decay: the rows are harder, and a new model would
-    find them as hard.
+    model that still fits would have shown on these very rows is no decay, as long as the model is surely better than a
+    constant: the rows are harder, and a new model would find them as hard.
 
     Args:
         metric: The metric that decides.
@@ -96,7 +96,8 @@ def judge(metric: Metric, measured: Measured, registered: Registered, margin: fl
     fallen += [skill] if skill is not None and skill.fell else []
     # What fell comes first: beside a base rate that flatters, the metric alone may even be better.
     says = ", ".join(text for text in ((gained, value) if fallen == [skill] else (value, gained)) if text)
-    if any(change.unexplained for change in fallen):
+    worthless = measured.skill[0] is not None and measured.skill[0] <= _SURE * measured.skill[1]
+    if fallen and (worthless or any(change.unexplained for change in fallen)):
         return "worse", f"Worse by {_name_fallen(fallen, loss, label)}, surely and by more than {margin:.0%}: {says}."
     if fallen:
         return "steady", f"These rows are harder, and a model that still fits would do no better on them: {says}."

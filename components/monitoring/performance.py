@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm
 
 from loopline.components.errors import InputError
-from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
+from loopline.components.evaluation.bootstrap import Replicates, check_replicates, choose_rows, resample
 from loopline.components.evaluation.intervals import score_constant, score_with_intervals
 from loopline.components.evaluation.metrics import find_metric
 from loopline.components.model.directory import Manifest, read_manifest
@@ -220,8 +220,8 @@ def _measure_labeled(found, traffic, served, labeled, reference, estimator, prom
         expected = _expect(estimator, traffic, reference, served, labeled, settings.seed)
         found.expected = _intervals(expected, settings.confidence)
     measured = Measured(
-        (found.metrics[metric.name]["value"], float(np.std(replicates.deviations(metric.name)))),
-        (skill, float(np.std(replicates.deviations("skill")))),
+        (found.metrics[metric.name]["value"], _spread(replicates, metric.name)),
+        (skill, _spread(replicates, "skill")),
         expected,
     )
     found.verdict, found.reason = judge(metric, measured, promise, settings.margin)
@@ -232,6 +232,11 @@ def _measure_labeled(found, traffic, served, labeled, reference, estimator, prom
             "window": calibrate(truth, scores),
             "reference": calibrate(reference.truth, reference.scores),
         }
+
+
+def _spread(replicates: Replicates, name: str) -> float:
+    """Return the standard deviation of a figure over resampled rows; 0 where it is undefined."""
+    return 0.0 if replicates.centers[name] is None else float(np.std(replicates.deviations(name)))
 
 
 def _expect(

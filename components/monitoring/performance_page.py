@@ -179,7 +179,8 @@ def _add_method(report: Report, performance: Performance) -> None:
     report.text(
         f"Worse means: the {label} is surely (p < 0.01) worse than registered by more than {settings['margin']:.0%} of "
         f"it while the skill is lower, too, or the skill is surely lower by more than {settings['margin']:g}; and a "
-        "model that still fits would not have shown most of that fall on the same rows. "
+        "model that still fits would not have shown most of that fall on the same rows, or this one is no better than "
+        "a constant. "
         f"Under {settings['min_rows']:,} labeled rows there is no verdict."
     )
     rows = [("Model", performance.model["digest"]), ("Predictions", "as logged at the time, not predicted again")]

@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 import numpy as np
 
+from loopline.components.evaluation.bootstrap import Statistic, choose_rows, resample
 from loopline.components.evaluation.curves import reliability
-from loopline.components.evaluation.intervals import score_with_intervals
-from loopline.components.evaluation.metrics import Metric
+from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, Metric
+from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.monitoring.served_rows import ServedRows
 from loopline.components.monitoring.spans import divide_time
 
@@ -33,15 +34,20 @@ class PartScorer:
 
     def score(self, rows: np.ndarray) -> dict:
         """Return ``rows``, ``value``, ``low`` and ``high`` of labeled rows; None where there are too few."""
-        if not len(rows):
+        name, total = self._metric.name, len(rows)
+        if not total:
             return {"rows": 0, "value": None, "low": None, "high": None}
+        value = self._statistic(rows)(np.ones(total)).get(name)
+        low, high = None, None
+        if value is not None and total >= _FEWEST:
+            chosen = rows[choose_rows(total, _REPLICATES, 1, self._seed)]
+            replicates = resample(self._statistic(chosen), len(chosen), total, _REPLICATES, self._seed)
+            low, high = replicates.interval(name, value, self._confidence, centered=name in RAISED_BY_RESAMPLING)
+        return {"rows": total, "value": value, "low": low, "high": high}
+
+    def _statistic(self, rows: np.ndarray) -> Statistic:
         truth, scores = self._served.truth[rows], self._served.scores[rows]
-        replicates = _REPLICATES if len(rows) >= _FEWEST else 0
-        scored = score_with_intervals(
-            self._task, truth, scores, replicates=replicates, seed=self._seed, confidence=self._confidence
-        )
-        nothing = {"value": None, "low": None, "high": None}
-        return {"rows": len(rows), **scored.metrics.get(self._metric.name, nothing)}
+        return weighted_statistic(self._task, truth, scores, only={self._metric.name})
 
     def score_groups(self, groups: Iterable[tuple[str, np.ndarray]]) -> dict[str, dict]:
         """Score each of several named parts."""
