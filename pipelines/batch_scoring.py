@@ -35,9 +35,7 @@ def batch_scoring(
     listed = list_partitions(uri=uri, most=most)
     configure(listed, "List partitions", memory="1Gi", outside=True, secret="loopline-s3")
     with dsl.ParallelFor(listed.output, name="partitions", parallelism=8) as partition:
-        scored = score_partition(
-            model=loaded.outputs["model"], uri=partition, output=output, name=name,
-            version=loaded.outputs["found_version"], keep=keep,
-        )  # fmt: skip
+        # The local runner hands the item to each parameter of an earlier task: the version comes with the model.
+        scored = score_partition(model=loaded.outputs["model"], uri=partition, output=output, name=name, keep=keep)
         configure(scored, "Score partition", cpu="2", outside=True, secret="loopline-s3")
     return loaded.outputs["found_version"]

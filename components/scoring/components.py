@@ -33,7 +33,6 @@ def score_partition(
     uri: str,
     output: str = "",
     name: str = "",
-    version: int = 0,
     keep: str = "",
 ) -> str:
     """Predict every row of a partition and write the predictions beside its columns, as Parquet.
@@ -42,12 +41,11 @@ def score_partition(
     that its column cannot hold stays and has no prediction.
 
     Args:
-        model: The model directory.
+        model: The model directory; the version in its metadata, where load_model put it, stands beside each row.
         scored: How many rows there were, and how many have no prediction.
         uri: One CSV or Parquet file, what list_partitions returned.
         output: Where to: a folder or s3://bucket/prefix; under LOOPLINE_HOME when empty.
         name: The model's registered name; its own when empty.
-        version: Its registered version, found_version of load_model; 0 when it is not registered.
         keep: Comma-separated columns to keep of the partition; all when empty.
 
     Returns:
@@ -58,6 +56,7 @@ def score_partition(
     """
     from loopline.components.scoring.score import score_partition
 
+    version = int(model.metadata.get("version", 0))
     found = score_partition(model.path, uri, output, name, version, keep)
     for key, value in found.metrics.items():
         scored.log_metric(key, value)

@@ -197,5 +197,5 @@ def _predict(rows: pa.RecordBatch, usable: np.ndarray, predictor: Predictor) -> 
     """Return the predicted columns, null for the rows that cannot be predicted."""
     scores = predictor.predict(rows if usable.all() else rows.filter(pa.array(usable)))
     whole = np.zeros((len(usable), len(predictor.manifest.output_names)), np.float32)
-    whole[usable] = scores.reshape(len(scores), -1)
+    whole[usable] = scores.reshape(len(scores), whole.shape[1])
     return [pa.array(np.ascontiguousarray(column), mask=~usable) for column in whole.T]
