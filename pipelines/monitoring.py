@@ -35,6 +35,7 @@ def monitoring(
     targets: str = "",
     availability: float = 0.999,
     p99_ms: float = 250.0,
+    capacity: str = "",
     engine: str = "alibi",
     metric: str = "",
     worse_by: float = 0.05,
@@ -83,6 +84,8 @@ def monitoring(
             configuration repository when empty.
         availability: The share of requests that must be answered.
         p99_ms: Highest 99th percentile of the latency, in milliseconds.
+        capacity: Requests a second that the sites can take, edge=300,cloud=1200 or one number for all; saturation is
+            not judged when empty.
         engine: What runs the drift tests: alibi (Business Source License: production use needs a license) or scipy.
         metric: The metric that decides; log_loss or rmse when empty.
         worse_by: How much worse is worse: a share of the registered loss, and an amount of skill.
@@ -136,7 +139,7 @@ def monitoring(
     configure(performance, "Measure performance")
     service = check_service(
         name=name, start=collected.outputs["window_start"], end=collected.outputs["window_end"], targets=targets,
-        repository=repository, availability=availability, p99_ms=p99_ms,
+        repository=repository, availability=availability, p99_ms=p99_ms, capacity=capacity,
     )  # fmt: skip
     configure(service, "Check service", outside=True, secret=("loopline-mlflow", "loopline-git", "loopline-prometheus"))
     decided = decide_retraining(

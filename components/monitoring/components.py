@@ -160,6 +160,7 @@ def check_service(
     sites: str = "",
     availability: float = 0.999,
     p99_ms: float = 250.0,
+    capacity: str = "",
 ) -> str:
     """Check how the sites served: errors and restarts, latency, rate against capacity, and how fast the budget burns.
 
@@ -177,6 +178,8 @@ def check_service(
         sites: Comma-separated; all when empty.
         availability: The share of requests that must be answered.
         p99_ms: The highest 99th percentile of the latency, in milliseconds.
+        capacity: Requests a second that the sites can take, edge=300,cloud=1200 or one number for all, as
+            probe_capacity finds it; saturation is not judged when empty.
 
     Returns:
         "healthy", "burning" or "unknown".
@@ -190,7 +193,7 @@ def check_service(
     from loopline.components.monitoring.state import read_service_state
     from loopline.components.monitoring.window import read_window
 
-    window, slo = read_window(start, end, 0), Slo(availability=availability, p99_ms=p99_ms)
+    window, slo = read_window(start, end, 0), Slo(availability, p99_ms, capacity)
     found = check_service(window, targets, repository, sites, slo, read_service_state(name, start))
     page = service_report(found)
     for key, value in found.metrics.items():

@@ -371,9 +371,7 @@ def _sum_up(source: str, window: Window, sites: dict[str, SiteService], slo: Slo
     requests = sum(site.requests for site in sites.values())
     reason = "; ".join(reasons) or f"{requests:,} requests within the objectives"
     reason = reason if sites else "No site was found"
-    return Service(
-        verdict, f"{reason}.", source, window.to_dict(), sites, slo, state
-    )
+    return Service(verdict, f"{reason}.", source, window.to_dict(), sites, slo, state)
 
 
 def _iso(moment: datetime | float) -> str:

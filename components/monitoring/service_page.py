@@ -29,7 +29,7 @@ def service_report(service: Service) -> Report:
             ("Verdict", service.verdict, f"{len(service.sites)} sites", _TONES.get(service.verdict, "warn")),
             ("Requests", show(found["requests"]), f"{show(found['errors'])} failed"),
             ("p99", _show_ms(found.get("p99_ms")), f"worst site; at most {worst:g} ms"),
-            ("Busiest", _show_share(found.get("saturation")), "of a site's capacity, in five minutes"),
+            ("Busiest", _show_share(found.get("saturation")) or "\u2013", "of a site's capacity, in five minutes"),
         ]
     )
     page.section("Verdict")

@@ -93,6 +93,7 @@ def test_the_sites_of_the_configuration_repository(server, trained, tmp_path):
     found = check_service(last_hour(), "", str(repository))
     assert list(found.sites) == ["cloud", "datacenter", "edge"]
     assert found.verdict == "healthy"
+    service_report(found).write(tmp_path / "service.html")  # of sites whose capacity nobody named
     assert list(check_service(last_hour(), "", str(repository), "edge").sites) == ["edge"]
 
 
