@@ -1,5 +1,6 @@
 """The one decorator that turns a Python function into a Kubeflow Pipelines component."""
 
+import ast
 import os
 from collections.abc import Callable
 
@@ -33,4 +34,21 @@ def step(function: Callable) -> Callable:
     Returns:
         The KFP component.
     """
-    return dsl.component(function, base_image=step_image(), install_kfp_package=False)
+    component = dsl.component(function, base_image=step_image(), install_kfp_package=False)
+    command = component.component_spec.implementation.container.command
+    command[-1] = _without_docstring(command[-1])
+    return component
+
+
+def _without_docstring(program: str) -> str:
+    """Drop the docstring from a shipped program.
+
+    KFP has read its texts into the component's interface by then. A workflow on the cluster has some 256 kB for all of
+    its programs, and pipelines nest.
+    """
+    [function] = [node for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)]
+    first = function.body[0]
+    if not isinstance(first, ast.Expr) or len(function.body) == 1:
+        return program
+    lines = program.splitlines(keepends=True)
+    return "".join(lines[: first.lineno - 1] + lines[first.end_lineno :])
