@@ -19,7 +19,7 @@ pipelines on this machine and on Data Science Pipelines of Red Hat OpenShift AI.
 _EPILOG = """\
 examples:
   loopline demo
-      train on real flights, deliver the model to three sites, show where to look
+      train on real flights, deliver to three sites, replay seven months; --fast for two
   loopline run training --help
       what the training pipeline does and every parameter it takes
   loopline run training --uri data.csv --target churned --name churn
@@ -28,6 +28,8 @@ examples:
       parameters from a file, one of them given here
   loopline run delivery --name churn
       the champion into a tested image and to the sites, wave by wave
+  loopline run monitoring --from-file monitoring.yaml --param hours=24
+      what the sites saw in the last day; retrains and redelivers when needed
   loopline sites up
       serve on this machine what the configuration repository says
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
@@ -95,10 +97,13 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     compile_.set_defaults(command=_compile)
     demo = commands.add_parser(
         "demo",
-        help="train on real flights, deliver the model to three sites, show where to look",
-        description="Train on the New York flights of January to May 2013, test on June, register the model in MLflow, "
-        "build and test its image, deliver it to three sites on this machine and ask each for a prediction.",
+        help="train on real flights, deliver to three sites, replay seven months and watch the loop close",
+        description="Train on the New York flights of January to May 2013, register the model in MLflow, build and "
+        "test its image and deliver it to three sites on this machine. Then replay June to December through the sites: "
+        "after each month monitoring decides whether to retrain and redeliver, beside a control that is never "
+        "retrained.",
     )
+    demo.add_argument("--fast", action="store_true", help="replay a part of two months alone")
     demo.set_defaults(command=_demo)
     add_sites(commands)
     return parser
@@ -194,7 +199,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     progress = Progress.terminal()
     try:
-        summary = run_demo(progress)
+        summary = run_demo(progress, options.fast)
     finally:
         progress.close()
     print(summary)
