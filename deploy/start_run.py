@@ -63,20 +63,21 @@ def read_parameters_file(path: Path) -> dict[str, object]:
         path: The file, an object; there may be none.
 
     Returns:
-        The values by name, scalars as text: the pipeline says what they are.
+        The values by name; text, numbers and dates as they are written: the pipeline says what they are.
 
     Raises:
         InputError: The file is no YAML object.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        text = path.read_text(encoding="utf-8")
+        written, typed = yaml.load(text, yaml.BaseLoader), yaml.safe_load(text)
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict):
+        written = None
+    if not isinstance(written, dict):
         raise InputError(f"The parameters in {path} are no YAML object: write a line NAME: VALUE for each.")
-    return values
+    return {name: value if isinstance(value, str) else typed[name] for name, value in written.items()}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -115,6 +116,9 @@ def main(words: list[str] | None = None) -> int:
     starting.add_argument("--pipeline-version", default="", help="its version by name; the newest when left out")
     add_parameters(starting)
     starting.add_argument(
+        "--parameters-file", type=Path, metavar="FILE", help="more of them in YAML; a file that is missing has none"
+    )
+    starting.add_argument(
         "--experiment", default="", help="the run's experiment; named like the pipeline when left out"
     )
     starting.add_argument(
@@ -130,7 +134,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _start(options: argparse.Namespace) -> int:
     # What no pipeline is named for has no parameters either.
-    common = read_parameters_file(options.parameters) if options.pipeline and options.parameters else {}
+    common = read_parameters_file(options.parameters_file) if options.pipeline and options.parameters_file else {}
     triggered = trigger(
         options.pipeline,
         common | read_parameters(options.parameter),

@@ -246,3 +246,19 @@ def test_the_command_writes_the_run(server, tmp_path, capsys):
     assert start_run.main(["wait", "run-0"]) == 0
     assert start_run.main(["start", "--pipeline=nothing"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("loopline: The pipeline server has no pipeline")
+
+
+def test_the_command_reads_what_the_runs_of_a_model_have_in_common(server, tmp_path, capsys):
+    common = tmp_path / "training.flights"
+    words = ["start", "--pipeline=training", "--parameter=name=flights", f"--parameters-file={common}"]
+    assert start_run.main(words) == 2
+    assert "needs 'target', 'uri'" in capsys.readouterr().err.replace("'uri', 'target'", "'target', 'uri'")
+    common.write_text("uri: 2026-11-24\ntarget: late\nname: wine\nseed: 3\nparams: {max_depth: 2}\n")
+    assert start_run.main(words) == 0
+    given = {"uri": "2026-11-24", "target": "late", "name": "flights", "seed": 3, "params": '{"max_depth": 2}'}
+    assert server.runs[0]["runtime_config"]["parameters"] == given
+    common.write_text("- uri")
+    assert start_run.main(words) == 2
+    assert "are no YAML object" in capsys.readouterr().err
+    assert start_run.main(["start", "--pipeline=", *words[2:]]) == 0
+    assert len(server.runs) == 1
