@@ -1,16 +1,10 @@
 """The same against a real MLflow server."""
 
-import contextlib
-import os
-import subprocess
-import sys
-import time
-import urllib.request
-
 import mlflow
 import numpy as np
 import pytest
-from registry_models import free_port, make_rows
+from mlflow_server import run_server
+from registry_models import make_rows
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import verify_model
@@ -21,40 +15,11 @@ from loopline.components.registry.store import open_store
 from loopline.components.registry.versions import find_aliases, promote
 
 
-@contextlib.contextmanager
-def run_server(folder, database):
-    port = free_port()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with open(folder / "server.log", "w") as log:
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
-    try:
-        _wait_until_ready(process, port, folder / "server.log")
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_until_ready(process, port, log):
-    for _ in range(300):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-        time.sleep(0.2)
-    raise RuntimeError(f"the MLflow server did not start: {log.read_text()[-2000:]}")
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_store):
     folder = tmp_path_factory.mktemp("server")
-    database = folder / "mlflow.db"
-    database.write_bytes((empty_store / "mlflow.db").read_bytes())
-    with run_server(folder, database) as running:
+    (folder / "mlflow.db").write_bytes((empty_store / "mlflow.db").read_bytes())
+    with run_server(folder) as running:
         yield running
 
 
