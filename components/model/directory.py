@@ -5,7 +5,8 @@ A model directory describes itself. It holds
 * the model: ``model.onnx``, ``model.ubj``, ``model.skops`` or ``model.joblib``;
 * ``model-settings.json``: name, version, inputs and outputs for MLServer, and its runtime where it has one;
 * ``schema.json``: features and target, as they looked at training;
-* ``reference-profile.json`` and ``reference-rows.parquet``: what drift is measured against;
+* ``reference-profile.json`` and ``reference-rows.parquet``: the training data, which drift is measured against;
+* ``held-out-rows.parquet``: labeled rows that the model has not seen, where there were any, to know how sure it may be;
 * ``golden.parquet``: some inputs with the predictions the model gave for them;
 * ``loopline.json``: the manifest, written last, with the digest of each file.
 
@@ -26,6 +27,7 @@ from loopline.components.errors import InputError
 MANIFEST = "loopline.json"
 #: Stands in the place of a model where the registry has none yet, so that the step after can say so.
 ABSENT = "no-model.json"
+HELD_OUT = "held-out-rows.parquet"
 #: Written from the digest, so not part of it.
 SETTINGS = "model-settings.json"
 #: Which registered version the model is: laid beside it in a model image, so not part of the model.

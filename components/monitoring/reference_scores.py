@@ -1,6 +1,5 @@
 """The reference rows that travel with a model, scored by it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 
 from loopline.components.data.schema import Schema
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
+from loopline.components.model.directory import HELD_OUT
 from loopline.components.model.predictor import load_predictor
 
 
@@ -48,13 +48,14 @@ def score_reference(model: str | Path) -> ReferenceScores:
     model = Path(model)
     predictor = load_predictor(model)
     manifest = predictor.manifest
-    labeled = read_labeled(model / "reference-rows.parquet", manifest.target, predictor.features.names)
-    profile = json.loads((model / "reference-profile.json").read_text(encoding="utf-8"))
+    held_out = (model / HELD_OUT).is_file()
+    rows = model / (HELD_OUT if held_out else "reference-rows.parquet")
+    labeled = read_labeled(rows, manifest.target, predictor.features.names)
     return ReferenceScores(
         task=manifest.task,
         features=predictor.features,
         table=labeled.table,
         truth=read_truth(labeled.table, manifest),
         scores=predict_rows(predictor, labeled.table),
-        held_out=bool(profile.get("scores", {}).get("held_out")),
+        held_out=held_out,
     )

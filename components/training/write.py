@@ -17,7 +17,7 @@ from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import file_digest, open_parquet, read_batches, read_table, write_table
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
-from loopline.components.model.directory import Manifest, seal_model
+from loopline.components.model.directory import HELD_OUT, Manifest, seal_model
 from loopline.components.model.predictor import ATOL, RTOL, Predictor, agree, feature_columns, open_predictor
 from loopline.components.training.plan import Plan
 
@@ -118,7 +118,9 @@ def write_model(
     # Scores on rows the model has not seen, where there are any: on training rows they are too sure.
     source = held_out if held_out is not None else rows
     scores = predictor.predict(source)
-    _write_reference(path, predictor, rows, pick_rows(source, REFERENCE_ROWS, origin.seed))
+    _write_reference(path, predictor, rows, origin.seed)
+    if held_out is not None:
+        write_table(path / HELD_OUT, pick_rows(held_out, REFERENCE_ROWS, origin.seed))
     profile = profile_table(rows, schema) | {"scores": _profile_scores(scores, manifest, held_out is not None)}
     save_profile(profile, path / "reference-profile.json")
     manifest.training = {
@@ -262,9 +264,9 @@ def _profile_scores(scores: np.ndarray, manifest: Manifest, held_out: bool) -> d
     return {"rows": len(scores), "held_out": held_out, "columns": entries}
 
 
-def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, reference: pa.Table) -> None:
+def _write_reference(path: Path, predictor: Predictor, rows: pa.Table, seed: int) -> None:
     """Write rows that later data are compared with, and rows with the predictions a server must give."""
-    write_table(path / "reference-rows.parquet", reference)
+    write_table(path / "reference-rows.parquet", pick_rows(rows, REFERENCE_ROWS, seed))
     golden = _golden_rows(rows, predictor.features)
     predictions = predictor.predict(golden).reshape(golden.num_rows, -1)
     for position, name in enumerate(predictor.manifest.output_names):

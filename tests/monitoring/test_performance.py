@@ -17,6 +17,7 @@ from loopline.components.errors import InputError
 from loopline.components.evaluation.evaluate import Settings, evaluate
 from loopline.components.evaluation.metrics import METRICS
 from loopline.components.evaluation.metrics import score as score_rows
+from loopline.components.model.directory import HELD_OUT
 from loopline.components.monitoring.collect import collect
 from loopline.components.monitoring.performance import measure
 from loopline.components.monitoring.performance_page import performance_report
@@ -304,9 +305,7 @@ def test_model_without_held_out_rows_makes_no_promise(binary, tmp_path):
     """Rows the model was trained on flatter it: held against them every window would be worse."""
     model = tmp_path / "model"
     shutil.copytree(binary.model, model)
-    profile = json.loads((model / "reference-profile.json").read_text())
-    profile["scores"]["held_out"] = False
-    (model / "reference-profile.json").write_text(json.dumps(profile))
+    (model / HELD_OUT).unlink()
     path = binary.serve(tmp_path / "window.parquet", make_events(1_000, 30))
     found = measure(model, path, bootstrap=100)
     assert (found.verdict, found.estimate, found.registered) == ("unknown", None, {})

@@ -142,7 +142,7 @@ def test_everything_later_steps_need_travels_with_the_model(tables):
     names = {file.name for file in tables.model.iterdir()}
     assert names == {
         "loopline.json", "model-settings.json", "model.onnx", "schema.json", "reference-profile.json",
-        "reference-rows.parquet", "golden.parquet",
+        "reference-rows.parquet", "held-out-rows.parquet", "golden.parquet",
     }  # fmt: skip
     golden = read_table(tables.model / "golden.parquet")
     predictor = load_predictor(tables.model)
