@@ -235,7 +235,7 @@ def judge(reference: Reference, summary: Summary, settings: DriftSettings | None
         name = column.name
         test, p_value, adjusted = tests.columns.get(name, ("", None, None))
         size = settings.size(effects[name])
-        drifted = adjusted is not None and adjusted < settings.alpha and size >= 1
+        drifted = bool(adjusted is not None and adjusted < settings.alpha and size >= 1)
         columns.append(ColumnDrift(column, effects[name], test, p_value, adjusted, drifted, faults[name], size))
     columns.sort(key=lambda one: (not one.broken, not one.drifted, -one.size, one.column.name))
     verdict = _verdict(columns, tests, enough)

@@ -139,7 +139,7 @@ def _take(
 
     def weigh(one, size: float, least: float) -> dict:
         adjusted = adjust(one.adjusted_p)
-        drifted = adjusted is not None and adjusted < settings.alpha and size >= least
+        drifted = bool(adjusted is not None and adjusted < settings.alpha and size >= least)
         return {**asdict(one), "adjusted_p": adjusted, "drifted": drifted}
 
     for name, one in result.columns.items():
