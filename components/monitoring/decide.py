@@ -154,39 +154,35 @@ def decide(
     if broken:
         verdict, reasons = ALERT, _explain_broken(broken, calls)
     elif any(call.stands for call in calls):
-        verdict, reasons = _call(calls, past, seen, new_labels, policy)
+        verdict, reasons = _answer(calls, past, seen, new_labels, policy)
     else:
         verdict, reasons = WAIT, _explain_waiting(seen, calls, policy)
     if verdict == WAIT and alerts:
-        verdict, reasons = ALERT, ["People are needed, and no retraining is: see the alerts.", *reasons]
+        verdict, reasons = ALERT, ["People are needed: see the alerts.", *reasons]
+    signals = {"data": "broken" if broken else "ok" if seen.rows else "empty", **seen.verdicts}
+    facts = {**_describe_window(seen), "new_labels": new_labels, "policy": asdict(policy)}
+    return Decision(verdict=verdict, reasons=reasons, alerts=alerts, signals=signals, **facts)
+
+
+def _describe_window(seen: Evidence) -> dict:
+    """Return what a decision keeps of a window."""
     drifted = list(seen.drift.get("drifted") or [])
-    return Decision(
-        verdict=verdict,
-        reasons=reasons,
-        alerts=alerts,
-        signals={
-            "data": "broken" if broken else "ok" if seen.rows else "empty",
-            "drift": seen.drift["verdict"],
-            "performance": seen.performance["verdict"],
-            "service": seen.service["verdict"],
-        },
-        window=seen.window.to_dict(),
-        rows=seen.rows,
-        labeled=seen.counts["labeled"],
-        own=seen.counts.get("own") or 0,
-        own_labeled=seen.counts.get("own_labeled") or 0,
-        new_labels=new_labels,
-        by_site=dict(seen.counts.get("by_site") or {}),
-        by_version=dict(seen.counts.get("by_version") or {}),
-        model_digest=seen.digest,
-        drift_score=seen.drift.get("score"),
-        drift_columns=None if seen.drift["verdict"] == "too_few" else len(drifted),
-        drifted=drifted,
-        metric=seen.metric,
-        skill=seen.skill,
-        estimate=seen.estimate,
-        policy=asdict(policy),
-    )
+    return {
+        "window": seen.window.to_dict(),
+        "rows": seen.rows,
+        "labeled": seen.counts["labeled"],
+        "own": seen.counts.get("own") or 0,
+        "own_labeled": seen.counts.get("own_labeled") or 0,
+        "by_site": dict(seen.counts.get("by_site") or {}),
+        "by_version": dict(seen.counts.get("by_version") or {}),
+        "model_digest": seen.digest,
+        "drift_score": seen.drift.get("score"),
+        "drift_columns": None if seen.drift["verdict"] == "too_few" else len(drifted),
+        "drifted": drifted,
+        "metric": seen.metric,
+        "skill": seen.skill,
+        "estimate": seen.estimate,
+    }
 
 
 def _find_calls(seen: Evidence, past: Past, policy: Policy) -> list[_Call]:
@@ -200,7 +196,9 @@ def _find_calls(seen: Evidence, past: Past, policy: Policy) -> list[_Call]:
     return calls
 
 
-def _call(calls: Sequence[_Call], past: Past, seen: Evidence, new_labels: int, policy: Policy) -> tuple[str, list[str]]:
+def _answer(
+    calls: Sequence[_Call], past: Past, seen: Evidence, new_labels: int, policy: Policy
+) -> tuple[str, list[str]]:
     """Retrain, unless it is too early or there is too little to learn from."""
     sentences = [call.sentence for call in calls]
     last, cooldown = past.last_retraining, timedelta(hours=policy.cooldown_h)

@@ -47,6 +47,11 @@ class Evidence:
         return self.counts["model_digest"]
 
     @property
+    def verdicts(self) -> dict[str, str]:
+        """What ``drift``, ``performance`` and ``service`` say."""
+        return {name: getattr(self, name)["verdict"] for name in ("drift", "performance", "service")}
+
+    @property
     def metric(self) -> dict:
         """The metric that decides: ``name``, ``lower_is_better``, ``value``, ``low``, ``high`` and ``registered``."""
         name = self.performance["metric"]

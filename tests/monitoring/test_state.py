@@ -1,7 +1,9 @@
+import http.server
 import json
 import os
 import shutil
 import signal
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -85,6 +87,32 @@ def test_a_window_is_a_run_with_its_figures_and_files(tmp_path, monkeypatch):
         "counts.json", "drift.json", "performance.json", "service.json", "decision.json", "decision.html",
     }  # fmt: skip
     assert read_history("flights", later(1)) == [asdict(decision)]
+
+
+def test_the_verdict_is_shown_in_prometheus(tmp_path, monkeypatch):
+    put = {}
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        """Stands for a Pushgateway, whose own behavior is tested with the gauges."""
+
+        def do_PUT(self):
+            put[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    paths = write_documents(tmp_path / "window", make_documents(**WORSE))
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PROMETHEUS_PUSHGATEWAY_URL", f"http://127.0.0.1:{server.server_port}")
+        decide_window("flights", *paths, Policy())
+        server.shutdown()
+    gauges = put["/metrics/job/loopline_monitoring/model/flights"].splitlines()
+    assert 'loopline_monitoring_verdict{verdict="retrain"} 1.0' in gauges
+    assert "loopline_drift_score 0.01" in gauges
+    assert "loopline_model_skill 0.19" in gauges
 
 
 def test_windows_decide_about_the_next_ones(tmp_path):
