@@ -118,7 +118,7 @@ class _Call:
     @property
     def sentence(self) -> str:
         windows = "window" if self.streak == 1 else "windows in a row"
-        return f"{self.says} So it is for {self.streak} {windows}, and {self.needed} call for a retraining."
+        return f"{self.says} That holds for {self.streak} {windows}, and it takes {self.needed}."
 
 
 def decide(

@@ -88,7 +88,7 @@ def _add_timeline(page: Report, windows: Sequence[Mapping]) -> None:
     page.section("The windows so far")
     page.figure(
         _plot(windows),
-        "Above: the metric of each window with its interval; the stepped line is what the model of that window was "
+        "Above: the metric of each window with its interval; the dashed line is what the model of that window was "
         "registered with. Below: how far the most moved input is from training. Triangles call for a retraining, "
         "crosses for people; a dotted line is a new champion.",
     )

@@ -97,7 +97,7 @@ def days(*said, first=-24, **values):
 def test_performance_must_be_worse_for_windows_in_a_row(judge, patience, history, verdict):
     found = judge(history, Policy(patience=patience, cooldown_h=0), performance=WORSE)
     assert found.verdict == verdict
-    assert any(f"and {patience} call" in reason for reason in found.reasons)
+    assert any(f"and it takes {patience}." in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_page_says_what_and_why_and_draws_the_windows(draw):
     ]
     page = draw(history, performance={"verdict": "worse", "reason": "Worse by log loss."})
     assert '<b class="warn">retrain</b>' in page
-    assert "Worse by log loss. So it is for 1 window, and 1 call for a retraining." in page
+    assert "Worse by log loss. That holds for 1 window, and it takes 1." in page
     assert "For people to look at" not in page
     assert page.count("2026-03-08T00:00:00+00:00") == 1  # the table's row
     assert "drift: drift" in page
