@@ -30,7 +30,8 @@ class Bins:
     def of(cls, entry: dict) -> "Bins":
         """Make the bins of a profile's numeric entry; "far" is farther out than the whole range is wide."""
         inner = np.unique(np.asarray(entry["edges"], np.float32))
-        low, high = np.float32(entry["minimum"]), np.float32(entry["maximum"])
+        # A column that is all missing has no range: one bin for zero, so that what comes now is outside of it.
+        low, high = np.float32(entry["minimum"] or 0.0), np.float32(entry["maximum"] or 0.0)
         reach = max(float(high) - float(low), 1e-6 * abs(float(low))) or 1.0
         above = np.nextafter(max(high, inner[-1] if len(inner) else high), np.float32(np.inf), dtype=np.float32)
         outer = np.array([float(low) - reach, float(high) + reach]).clip(*_FINITE).astype(np.float32)

@@ -1,5 +1,7 @@
 """Tell data that are broken from data that have drifted: retraining on broken data makes a broken model."""
 
+import math
+
 import numpy as np
 
 from loopline.components.monitoring.effects import Effects
@@ -80,8 +82,8 @@ def _find_unit(subject: str, column: Watched, effects: Effects, sizes: tuple[flo
     if sizes and column.kind != "boolean":
         ratio = sizes[1] / sizes[0]
         if not 1 / FACTOR < ratio < FACTOR:
-            times = f"{ratio:,.4g} times as large as" if ratio > 1 else f"{1 / ratio:,.4g} times smaller than"
-            return f"{subject} has values {times} at training: see whether its unit has changed."
+            times = f"{_round(ratio)} times as large as" if ratio > 1 else f"{_round(1 / ratio)} times smaller than"
+            return f"{subject} has values about {times} at training: see whether its unit has changed."
     if effects.far >= 0.5 and high > low:
         return (
             f"{subject} lies far outside the range from {low:g} to {high:g} that training saw in {effects.far:.1%} of "
@@ -94,3 +96,8 @@ def _find_standstill(subject: str, column: Watched, tally: NumberTally) -> str:
     if column.kind != "number" or len(column.bins.edges) < VARIED or tally.minimum != tally.maximum:
         return ""
     return f"{subject} is {tally.minimum:g} in every row but varied at training: see whether its source stands still."
+
+
+def _round(factor: float) -> str:
+    """Show a factor of 20 or more with two digits."""
+    return f"{round(factor, 1 - math.floor(math.log10(factor))):,.0f}"

@@ -266,7 +266,8 @@ def _reason(
         more = f" {len(faults) - 2} more columns are broken." if len(faults) > 2 else ""
         return " ".join(faults[:2]) + more
     if verdict == "too_few":
-        return f"{summary.rows:,} rows are too few to say anything: {settings.min_rows:,} are needed."
+        rows = "One row is" if summary.rows == 1 else f"{summary.rows:,} rows are"
+        return f"{rows} too few to say anything: {settings.min_rows:,} are needed."
     if verdict == "none":
         return f"Nothing in {len(columns)} columns is both significant and large."
     moved = [one for one in columns if one.drifted]

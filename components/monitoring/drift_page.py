@@ -61,8 +61,8 @@ def _add_columns(report: Report, drift: Drift) -> None:
     report.section("Columns, the most moved first")
     report.figure(
         drift_plots.draw_ranking(drift),
-        "Colored columns have drifted or are broken. A bar beyond the dashed line without color is large, but "
-        "held-out rows of training look the same, or chance explains it.",
+        "Colored columns have drifted or are broken. A bar beyond the dashed line without color is large, but chance "
+        "explains it.",
     )
     report.table(
         ["column", "role", "state", "adjusted p", "PSI", "Wasserstein (sd)", "KS or TV", "missing", "at training",
@@ -87,7 +87,7 @@ def _add_columns(report: Report, drift: Drift) -> None:
 
 def _row(one: ColumnDrift) -> list:
     effects = one.effects
-    state = "broken" if one.broken else "drifted" if one.drifted else "as before"
+    state = "broken" if one.broken else "drifted" if one.drifted else "steady"
     return [
         one.column.name, one.column.role, state, _p_value(one.adjusted_p), effects.psi, effects.wasserstein_sd,
         effects.ks, _share(effects.missing), _share(effects.missing_reference), _share(effects.unseen),
@@ -123,7 +123,7 @@ def _add_pairs(report: Report, drift: Drift) -> None:
         ["first", "second", "at training", "now", "adjusted p", "state"],
         [
             [pair["first"], pair["second"], f"{pair['reference']:.3f}", f"{pair['current']:.3f}",
-             _p_value(pair["adjusted_p"]), "changed" if pair["drifted"] else "as before"]
+             _p_value(pair["adjusted_p"]), "changed" if pair["drifted"] else "steady"]
             for pair in drift.pairs
         ],
     )  # fmt: skip
@@ -141,8 +141,8 @@ def _add_method(report: Report, drift: Drift) -> None:
     )
     report.text(
         f"Sizes come from all rows, counted in the bins of the training profile; tests from at most "
-        f"{settings.sample:,} rows of either side, the reference's held out from training where there were any. "
-        f"Fewer than {settings.min_rows:,} rows are not judged. Predictions are those logged by this very model."
+        f"{settings.sample:,} rows of either side. Fewer than {settings.min_rows:,} rows are not judged. Predictions "
+        "are those that this very model logged, beside its scores of held-out rows."
     )
 
 

@@ -24,6 +24,7 @@ def draw_ranking(drift: Drift, count: int = 15) -> Figure:
     axes.axvline(1, color=ACCENT, linewidth=1.5, linestyle=(0, (4, 3)))
     axes.set_xscale("log")
     axes.set_xlim(0.01, max(10.0, 1.4 * max(sizes)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.set(title="How far each column moved", xlabel="size of the change; from 1 on (dashed) it is large")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -44,36 +45,46 @@ def draw_columns(drift: Drift, columns: list[ColumnDrift]) -> Figure:
 def _draw_column(axes: Axes, drift: Drift, one: ColumnDrift) -> None:
     column, tally = one.column, drift.summary.tallies[one.column.name]
     before, now = column.counts, tally.counts
-    if column.is_text or column.kind == "boolean":
-        _draw_levels(axes, *_levels(column, before, now))
+    if column.is_text:
+        _draw_levels(axes, *_categories(column, before, now))
+    elif len(column.bins) <= _LEVELS + 4:
+        _draw_levels(axes, *_values(column, before, now))
     else:
         _draw_histogram(axes, column, tally)
     axes.set(title=short_name(column.name), ylabel="share of the values")
     percent(axes.yaxis, None)
-    axes.set_ylim(0, 1.3 * max(axes.get_ylim()[1], 1e-9))
+    top = axes.get_ylim()[1]
+    # Room for the legend above the highest bar, but no share above 100 percent.
+    axes.set_ylim(0, 1.3 * max(top, 1e-9))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= min(1.0, 1.3 * top)])
     axes.legend(loc="upper right", ncols=2)
 
 
-def _levels(column: Watched, before: np.ndarray, now: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _categories(column: Watched, before: np.ndarray, now: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the most frequent categories with their shares, the others as one."""
-    if column.kind == "boolean":
-        # Of the edges two are 0 and 1: what is below 1 is false.
-        split = int(np.searchsorted(column.bins.edges, np.float32(1), side="right"))
-        parts = [np.array([counts[:split].sum(), counts[split:].sum()]) for counts in (before, now)]
-        names = ["false", "true"]
-    else:
-        shares = [counts / max(counts.sum(), 1) for counts in (before, now)]
-        order = np.argsort(-(shares[0] + shares[1])[:-1], kind="stable")
-        kept, rest = order[:_LEVELS], order[_LEVELS:]
-        names = [short_name(list(column.levels)[i], 12) for i in kept]
-        parts = [counts[kept] for counts in (before, now)]
-        for label, places in (("others", rest), ("unseen", np.array([len(before) - 1]))):
-            if before[places].sum() or now[places].sum():
-                names.append(label)
-                parts = [
-                    np.append(part, counts[places].sum()) for part, counts in zip(parts, (before, now), strict=True)
-                ]
-    return names, *(part / max(counts.sum(), 1) for part, counts in zip(parts, (before, now), strict=True))
+    shares = [counts / max(counts.sum(), 1) for counts in (before, now)]
+    order = np.argsort(-(shares[0] + shares[1])[:-1], kind="stable")
+    groups = [(short_name(list(column.levels)[i], 12), [i]) for i in order[:_LEVELS]]
+    groups += [("others", order[_LEVELS:]), ("unseen", [len(before) - 1])]
+    return _grouped(groups, *shares)
+
+
+def _values(column: Watched, before: np.ndarray, now: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the few values that a number takes, each a bin that starts with it, with their shares."""
+    shares = [counts / max(counts.sum(), 1) for counts in (before, now)]
+    last = len(before) - 1
+    names = {0: "false", 1: "true"} if column.kind == "boolean" else {}
+    edges = column.bins.edges.tolist()
+    groups = [("below", [0, 1])]
+    groups += [(names.get(edges[i - 1], f"{edges[i - 1]:g}"), [i]) for i in range(2, last - 1)]
+    return _grouped([*groups, ("above", [last - 1, last])], *shares)
+
+
+def _grouped(groups: list[tuple], before: np.ndarray, now: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Add up shares by group and leave out the groups that are empty on both sides."""
+    sums = [(name, before[places].sum(), now[places].sum()) for name, places in groups if len(places)]
+    names, first, second = zip(*(one for one in sums if one[1] or one[2]), strict=True)
+    return list(names), np.array(first), np.array(second)
 
 
 def _draw_levels(axes: Axes, names: list[str], before: np.ndarray, now: np.ndarray) -> None:

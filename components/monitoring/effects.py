@@ -22,8 +22,9 @@ class Effects:
     Attributes:
         psi: Population stability index over deciles of the reference, or categories, less what chance alone gives.
         js: Jensen-Shannon distance over the same groups, 0 to 1 (base 2).
-        wasserstein_sd: Wasserstein distance in standard deviations of the reference; None for categories and booleans.
-            Values farther outside the reference's range than it is wide count as if they were just that far.
+        wasserstein_sd: Wasserstein distance in standard deviations of the reference, to some percent, or a fifth where
+            the reference has heavy tails; None for categories and booleans. Values farther outside the reference's
+            range than it is wide count as if they were just that far.
         ks: Kolmogorov-Smirnov statistic; for categories the total variation distance: both are the largest difference
             of the shares of any interval, or of any set of categories.
         missing: Share of missing values.
@@ -72,7 +73,7 @@ def measure_effects(column: Watched, tally: NumberTally | CategoryTally) -> Effe
         shares["unseen"] = tally.unseen / tally.present
     else:
         groups = group_deciles(before, now)
-        distance, wasserstein = ks(before, now), _wasserstein_sd(column, before, now)
+        distance, wasserstein = ks(before, now), _wasserstein_sd(column, tally)
         shares |= {"outside": tally.outside / tally.present, "far": tally.far / tally.present}
     chance = (len(groups[0]) - 1) * (1 / before.sum() + 1 / now.sum())
     return Effects(max(0.0, psi(*groups) - chance), js(*groups), wasserstein, distance, **shares)
@@ -136,24 +137,28 @@ def wasserstein(edges: np.ndarray, reference: np.ndarray, current: np.ndarray, s
     Returns:
         The distance in the column's unit.
     """
-    widths = np.diff(edges.astype(float))
+    widths = np.diff(edges)
     difference = _below(reference) - _below(current)
     start, end = np.abs(difference[:-1]), np.abs(difference[1:])
-    if steps:
-        return float(np.sum(end * widths))
     both = start + end
-    crossing = difference[:-1] * difference[1:] < 0
     squares = np.divide(start**2 + end**2, both, out=np.zeros_like(both), where=both > 0)
-    return float(np.sum(np.where(crossing, squares, both) / 2 * widths))
+    areas = np.where(difference[:-1] * difference[1:] < 0, squares, both) / 2
+    if steps:
+        # What lies outside the range seen at training is spread over its bin all the same.
+        areas[1:-1] = end[1:-1]
+    return float(np.sum(areas * widths))
 
 
-def _wasserstein_sd(column: Watched, reference: np.ndarray, current: np.ndarray) -> float | None:
+def _wasserstein_sd(column: Watched, tally: NumberTally) -> float | None:
     sd = column.entry["sd"]
     if column.kind == "boolean" or not sd:
         return None
-    edges = column.bins.edges
+    edges = column.bins.edges.astype(float)
+    # The outermost bins reach no farther than there are values.
+    edges[0] = np.clip(tally.minimum, edges[0], edges[1])
+    edges[-1] = np.clip(tally.maximum, edges[-2], edges[-1])
     steps = column.kind == "integer" or len(edges) - 2 * OUTER < BINS // 2
-    return wasserstein(edges, reference, current, steps) / sd
+    return wasserstein(edges, column.counts, tally.counts, steps) / sd
 
 
 def _below(counts: np.ndarray) -> np.ndarray:

@@ -46,6 +46,11 @@ class Watched:
         return sum(self.levels.values()) if self.is_text else sum(self.entry["counts"])
 
     @property
+    def center(self) -> float:
+        """What the values of a number are summed up around: their mean at training."""
+        return self.entry["mean"] or 0.0
+
+    @property
     def levels(self) -> dict[str, int]:
         """The categories seen at training, with how often, by name."""
         return self.entry["counts"]
@@ -88,7 +93,6 @@ class Reference:
         columns: What is compared: the features in order, then the predictions.
         rows: How many rows the profile was made of.
         sample: Rows of the reference by feature: single precision with NaN for missing, or int32 codes of categories.
-            They were held out from training where some were.
     """
 
     name: str

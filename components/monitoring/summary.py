@@ -76,7 +76,7 @@ class Summary:
                 columns[column.name] = {**kind, "missing": tally.missing, "counts": counts}
             else:
                 edges = column.bins.edges.tolist()
-                figures = tally.entry(column.entry["mean"] or 0.0)
+                figures = tally.entry(column.center)
                 counted = {"edges": edges, "counts": tally.counts.tolist()}
                 columns[column.name] = {**kind, "missing": tally.missing, **figures, **counted}
         return {"rows": self.rows, "columns": columns}
@@ -140,7 +140,7 @@ class Summary:
         if column.is_text:
             tally.add(numbers, lambda rows: pc.cast(values.take(pa.array(rows)), pa.string()))
         else:
-            tally.add(numbers, column.bins, column.entry["mean"] or 0.0)
+            tally.add(numbers, column.bins, column.center)
 
 
 def summarize_traffic(
@@ -163,10 +163,10 @@ def summarize_traffic(
     parts, start = [], 0
     for path in paths:
         with open_parquet(path) as file:
-            names = file.schema_arrow.names
-            check_columns(names, [column.name for column in reference.columns], path)
+            schema = file.schema_arrow
+            check_columns(schema.names, [column.name for column in reference.columns], path)
             for group in range(file.num_row_groups):
-                parts.append(_Part(path, group, start, tuple(names)))
+                parts.append(_Part(path, group, start, schema))
                 start += file.metadata.row_group(group).num_rows
     # Each thread has parts of its own, so that the sums are the same on every run.
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -201,25 +201,25 @@ def merge(first: Summary, second: Summary) -> Summary:
 
 @dataclass(frozen=True)
 class _Part:
-    """A row group: its file, position, how many rows came before it, and the file's columns."""
+    """A row group: its file, its position, how many rows came before it, and what the file holds."""
 
     path: str | Path
     group: int
     start: int
-    names: tuple[str, ...]
+    schema: pa.Schema
 
 
 def _summarize_parts(parts: Sequence[_Part], reference: Reference, sample: int, seed: int) -> Summary:
     summary = Summary.empty(reference, sample)
-    texts = {DIGEST, *(column.name for column in reference.columns if column.is_text)}
     wanted = [REQUEST, ROW, DIGEST, *(column.name for column in reference.columns)]
     for path, groups in itertools.groupby(parts, key=lambda part: part.path):
         groups = list(groups)
-        present = groups[0].names
+        schema = groups[0].schema
+        texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != REQUEST]
         # Text comes as positions in a dictionary, which it mostly is in the file; a buffered stream reads pages and
         # not whole columns of a row group.
-        options = {"buffer_size": 2**20, "read_dictionary": [name for name in present if name in texts]}
-        columns = [name for name in wanted if name in present]
+        options = {"buffer_size": 2**20, "read_dictionary": texts}
+        columns = [name for name in wanted if name in schema.names]
         with pq.ParquetFile(path, pre_buffer=False, **options) as file:
             for part in groups:
                 start = part.start
