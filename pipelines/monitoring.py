@@ -141,14 +141,14 @@ def monitoring(
         name=name, start=collected.outputs["window_start"], end=collected.outputs["window_end"], targets=targets,
         repository=repository, availability=availability, p99_ms=p99_ms, capacity=capacity,
     )  # fmt: skip
-    configure(service, "Check service", outside=True, secret=("loopline-mlflow", "loopline-git", "loopline-prometheus"))
+    configure(service, "Check service", outside=True, secret=(*_STORES, "loopline-git", "loopline-prometheus"))
     decided = decide_retraining(
         counts=collected.outputs["counts"], drift=drift.outputs["drift"],
         performance=performance.outputs["performance"], service=service.outputs["service"], name=name,
         trigger=trigger, patience=patience, drift_patience=drift_patience, min_labels=min_labels,
         cooldown_h=cooldown_h,
     )  # fmt: skip
-    configure(decided, "Decide", outside=True, secret=("loopline-mlflow", "loopline-prometheus"))
+    configure(decided, "Decide", outside=True, secret=(*_STORES, "loopline-prometheus"))
     with dsl.If(decided.outputs["Output"] == "retrain", name="does-not-fit"):
         retrained = retraining(
             name=name, target=target, history=history, history_time=history_time, traffic=traffic, truth=truth,

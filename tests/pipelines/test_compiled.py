@@ -20,7 +20,8 @@ from loopline.pipelines.spec import compiled_folder, compiled_names
 #: Tasks that read or change something outside their pipeline: the same inputs can mean another result.
 OUTSIDE = {
     "ingest-data", "load-model", "register-model", "promote-model", "build-model-image", "test-model-image",
-    "promote-to-site", "check-site", "rollback-site",
+    "promote-to-site", "check-site", "rollback-site", "collect-traffic", "check-service", "probe-capacity",
+    "decide-retraining", "trigger-pipeline", "annotate-model", "list-partitions", "score-partition",
 }  # fmt: skip
 
 
@@ -137,6 +138,7 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
     login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     public = {"COSIGN_PUBLIC_KEY"}
     private = {"COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD"}
+    watch = {"PROMETHEUS_URL", "PROMETHEUS_TOKEN", "PROMETHEUS_PUSHGATEWAY_URL"}
     git = {"GIT_USERNAME", "GIT_PASSWORD", "GIT_PROVIDER", "GIT_API_URL"}
     wanted = {
         "ingest-data": s3,
@@ -148,11 +150,19 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
         "promote-to-site": public | git,
         "check-site": public | git | {"LOOPLINE_SITE_TOKEN"},
         "rollback-site": git,
+        "collect-traffic": s3,
+        "check-service": login | s3 | git | watch,
+        "decide-retraining": login | s3 | watch,
+        "annotate-model": login,
+        "list-partitions": s3,
+        "score-partition": s3,
     }
     for step, names in found.items():
         component = re.sub(r"-\d+$", "", step)
         assert names >= wanted[component], step
-        others = {name for each in (s3, login, public, private, git) for name in each if not each & wanted[component]}
+        others = {
+            name for each in (s3, login, public, private, git, watch) for name in each if not each & wanted[component]
+        }
         assert not names & others, step
         reads_images = component in {"build-model-image", "test-model-image", "promote-to-site", "check-site"}
         assert bool(mounted[step]) == reads_images, step
@@ -190,7 +200,7 @@ def test_shipped_program_imports_only_what_the_image_holds(component):
         else:
             continue
         for module in modules:
-            assert module.split(".")[0] in {"kfp", "typing", "loopline"}, f"{component} imports {module}"
+            assert module.split(".")[0] in {"kfp", "loopline", *sys.stdlib_module_names}, f"{component} imports {module}"
             assert importlib.util.find_spec(module), f"{component} imports {module}, which does not exist"
 
 
