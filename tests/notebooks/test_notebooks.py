@@ -7,13 +7,17 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+#: Reads what the demo left, and runs in the demo's test.
+AFTER_DEMO = {"06-incident"}
 
 
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [file for file in NOTEBOOKS if file.stem not in AFTER_DEMO], ids=lambda file: file.stem
+)
 def test_notebook_runs(file, tmp_path):
     notebook = nbformat.read(file, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -200,7 +200,9 @@ def test_shipped_program_imports_only_what_the_image_holds(component):
         else:
             continue
         for module in modules:
-            assert module.split(".")[0] in {"kfp", "loopline", *sys.stdlib_module_names}, f"{component} imports {module}"
+            assert module.split(".")[0] in {"kfp", "loopline", *sys.stdlib_module_names}, (
+                f"{component} imports {module}"
+            )
             assert importlib.util.find_spec(module), f"{component} imports {module}, which does not exist"
 
 
