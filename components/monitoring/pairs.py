@@ -53,9 +53,11 @@ def _correlations(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     with np.errstate(divide="ignore", invalid="ignore"):
         means = sums / counts
         spread = squares / counts - means**2
-        correlations = (products / counts - means * means.T) / np.sqrt(spread * spread.T)
+        spreads = spread * spread.T
+        correlations = (products / counts - means * means.T) / np.sqrt(spreads)
+        # Ties and what is missing beside the other make the scores vary by less than 1.
+        variances = _influence_variances(scores[:VARIANCE_ROWS], present[:VARIANCE_ROWS]) / spreads
     upper = np.triu_indices(values.shape[1], k=1)
-    variances = _influence_variances(scores[:VARIANCE_ROWS], present[:VARIANCE_ROWS])
     return correlations[upper], variances[upper], counts[upper]
 
 

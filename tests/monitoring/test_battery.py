@@ -146,6 +146,17 @@ def test_errors_of_correlations_are_right_where_fishers_are_not():
     assert (fisher < 0.05).mean() > 1.3 * (p_values < 0.05).mean()
 
 
+def test_ties_make_no_pair_drift():
+    rng = np.random.default_rng(11)
+
+    def tied(rows):
+        rain = np.where(rng.random(rows) < 0.9, 0.0, rng.exponential(size=rows))
+        return np.column_stack([rain, rng.poisson(0.2 + rain)])
+
+    p_values = np.array([pairs.pair_tests(tied(500), tied(300), ["a", "b"])[0].p_value for _ in range(400)])
+    assert (p_values < 0.05).mean() < 0.085 and (p_values < 0.005).mean() < 0.02
+
+
 def test_pairs_skip_what_is_missing():
     rng = np.random.default_rng(10)
     before, now = rng.normal(size=(2, 500, 3))
