@@ -27,8 +27,8 @@ PEERS = {
     "TabularDrift, FDR": "all columns",
     "ClassifierDrift": "boosted trees, 75/25",
 }
+#: Values that the columns of a million rows are cut from, each at a place of its own.
 POOL = 4_000_000
-"""Values that the columns of a million rows are cut from, each at a place of its own."""
 
 
 @dataclass(frozen=True)

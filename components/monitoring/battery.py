@@ -14,8 +14,9 @@ from scipy import stats
 from loopline.components.monitoring import multiplicity, pairs, ranks
 from loopline.components.monitoring.engines import ColumnTest, DomainTest, Engine, PairTest
 
+#: How alpha is split between kinds of drift; what cannot be tested leaves its share to the others.
 SHARES = {"columns": 0.96, "pairs": 0.01, "joint": 0.01, "domain": 0.02}
-"""How alpha is split between kinds of drift; what cannot be tested leaves its share to the others."""
+#: How much each test counts inside its column.
 WEIGHTS = {
     "normal_scores": 0.70,
     "cramer_von_mises": 0.15,
@@ -25,7 +26,6 @@ WEIGHTS = {
     "fisher_exact": 0.95,
     "missing": 0.05,
 }
-"""How much each test counts inside its column."""
 
 
 @dataclass(frozen=True)

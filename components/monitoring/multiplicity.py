@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+#: p-values above count as this one: at 1, which exact tests do give, one test would outweigh any signal of others.
 NEARLY_ONE = 0.99
-"""p-values above count as this one: at 1, which exact tests do give, one test would outweigh any signal of others."""
 
 
 def combine(p_values: Sequence[float], weights: Sequence[float]) -> float:

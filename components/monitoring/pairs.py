@@ -10,12 +10,12 @@ from scipy import stats
 
 from loopline.components.monitoring.engines import PairTest
 
+#: Rows of each sample that the variances are estimated from.
 VARIANCE_ROWS = 4_000
-"""Rows of each sample that the variances are estimated from."""
+#: Rows with both values present that a pair must have in each sample.
 LEAST_ROWS = 30
-"""Rows with both values present that a pair must have in each sample."""
+#: Correlations beyond count as this one, where Fisher's transformation is still finite.
 STRONGEST = 0.999
-"""Correlations beyond count as this one, where Fisher's transformation is still finite."""
 
 
 def pair_tests(reference: np.ndarray, current: np.ndarray, names: list[str]) -> list[PairTest]:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: The rows that the classifier learns from; the rest decides. Folds would reuse rows and cry wolf twice as often.
 TRAIN_SHARE = 0.5
-"""The rows that the classifier learns from; the rest decides. Folds would reuse rows and cry wolf twice as often."""
+#: Histogram boosting takes at most 255 categories a column.
 MOST_LEVELS = 250
-"""Histogram boosting takes at most 255 categories a column."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import threadpoolctl
 
 from loopline.components.monitoring.engines import domain
 
+#: Categories that the smaller sample is expected to hold fewer times are tested together (Cochran, 1954).
 LEAST_EXPECTED = 5.0
-"""Categories that the smaller sample is expected to hold fewer times are tested together (Cochran, 1954)."""
 
 
 @dataclass(frozen=True)
