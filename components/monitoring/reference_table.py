@@ -11,7 +11,7 @@ from loopline.components.data.profile import as_floats, profile_numbers
 from loopline.components.data.schema import Schema
 from loopline.components.data.tables import check_columns, open_parquet
 from loopline.components.monitoring.reference import Reference, Watched
-from loopline.components.monitoring.summary import SAMPLE, summarize_traffic
+from loopline.components.monitoring.summary import SAMPLE, open_stream, summarize_traffic
 
 #: Rows that the bins are made of, and from how many places of the file; all rows are counted into the bins.
 _EDGE_ROWS, _PLACES = 65_536, 4
@@ -58,7 +58,9 @@ def reference_of_table(
 def _draft(path: str | Path, features: Schema) -> tuple[Watched, ...]:
     """Make bins and categories of row groups spread evenly over the file."""
     with open_parquet(path) as file:
-        check_columns(file.schema_arrow.names, features.names, path)
+        schema = file.schema_arrow
+        check_columns(schema.names, features.names, path)
+    with open_stream(path, schema) as file:
         rows = _some_rows(file, features.names)
     columns = []
     for column in features.columns:
@@ -78,7 +80,7 @@ def _some_rows(file: pq.ParquetFile, names: list[str]) -> pa.Table:
     groups = sorted({int(i) for i in np.linspace(0, file.num_row_groups - 1, _PLACES)}) if file.num_row_groups else []
     parts = []
     for group in groups:
-        batches = file.iter_batches(_EDGE_ROWS // len(groups), row_groups=[group], columns=names)
+        batches = file.iter_batches(_EDGE_ROWS // len(groups), row_groups=[group], columns=names, use_threads=False)
         parts.extend(itertools.islice(batches, 1))
     return pa.Table.from_batches(parts, file.schema_arrow.empty_table().select(names).schema)
 
