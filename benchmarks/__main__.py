@@ -4,7 +4,18 @@ import argparse
 import sys
 import time
 
-from benchmarks import contracts, image, ingest, pipeline, promotions, replacement, serving, training
+from benchmarks import (
+    capacity,
+    contracts,
+    drift_power,
+    image,
+    ingest,
+    pipeline,
+    promotions,
+    replacement,
+    serving,
+    training,
+)
 
 BENCHMARKS = {
     "contracts": ("Component bodies", contracts.run),
@@ -15,6 +26,8 @@ BENCHMARKS = {
     "promotions": ("Promotions at once to one configuration repository", promotions.run),
     "replacement": ("Replacing a version under load", replacement.run),
     "serving": ("The model server against others", serving.run),
+    "capacity": ("The capacity probe against servers that are known", capacity.run),
+    "power": ("What the drift verdict sees, and how often it cries wolf", drift_power.run),
 }
 
 

@@ -136,3 +136,8 @@ def test_the_loop_waits_heals_itself_and_calls_for_people(tmp_path):
     decision = _document(called, "decide-retraining", "decision")
     assert any("heat" in reason for reason in decision["alerts"])
     assert requests.get(f"{_site()}/v2/models/machines", timeout=10).json()["versions"] == ["2"]
+
+    probed = run_pipeline(
+        "capacity", {"name": "machines", "url": _site(), "most_rate": 40.0, "seconds": 1.0, "budget_s": 30.0}
+    )
+    assert probed.outputs["Output"] == pytest.approx(40.0, rel=0.2), "a single row takes a millisecond or two"
