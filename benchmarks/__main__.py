@@ -8,6 +8,7 @@ from benchmarks import (
     capacity,
     contracts,
     drift_power,
+    drift_speed,
     image,
     ingest,
     pipeline,
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "replacement": ("Replacing a version under load", replacement.run),
     "serving": ("The model server against others", serving.run),
     "capacity": ("The capacity probe against servers that are known", capacity.run),
+    "drift": ("A drift verdict on a million rows, and on a hundred million", drift_speed.run),
     "power": ("What the drift verdict sees, and how often it cries wolf", drift_power.run),
 }
 

@@ -68,7 +68,7 @@ def run() -> str:
         demo.run_pipeline = lambda *args: runs.append(original(*args)) or runs[-1]
         start = time.perf_counter()
         try:
-            demo.run_demo(Progress.silent())
+            demo.run_demo(Progress.silent(), fast=True)
         finally:
             stop_agent()
             demo.run_pipeline = original
