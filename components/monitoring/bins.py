@@ -13,6 +13,7 @@ import numpy as np
 _CELLS = 16_384
 #: How many bins there are before the first and after the last of the profile: far below and below what training saw.
 OUTER = 2
+_FINITE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,3 @@ class Bins:
         nexts = np.append(self.edges, np.float32(np.inf))[np.minimum(before, len(self.edges))]
         nexts[held == 0] = np.inf
         return before.astype(np.int32), nexts, held > 1
-
-
-_FINITE = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))

@@ -1,17 +1,14 @@
 """Hand the sampled rows of both sides to the battery of tests, and add sizes to what it says."""
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from loopline.components.monitoring.battery import BatteryResult, run_battery
+from loopline.components.monitoring.drift_settings import DriftSettings
 from loopline.components.monitoring.engines import Engine, open_engine
 from loopline.components.monitoring.reference import Reference, Watched
 from loopline.components.monitoring.summary import OWN, Summary
-
-if TYPE_CHECKING:
-    from loopline.components.monitoring.drift import DriftSettings
 
 #: The share of alpha that predictions get where there are any: what moves them enough to matter moves them far.
 PREDICTIONS = 0.1
@@ -32,11 +29,6 @@ class Significance:
     pairs: list[dict] = field(default_factory=list)
     joint: dict | None = None
     domain: dict | None = None
-
-    @classmethod
-    def nothing(cls) -> "Significance":
-        """Return what is known without a test."""
-        return cls()
 
     @property
     def drifted(self) -> bool:
@@ -66,7 +58,7 @@ class Significance:
         return self.joint, self.domain
 
 
-def test_window(reference: Reference, summary: Summary, settings: "DriftSettings", skip: set[str]) -> Significance:
+def test_window(reference: Reference, summary: Summary, settings: DriftSettings, skip: set[str]) -> Significance:
     """Test the sampled rows of a window against those of the reference.
 
     Args:
@@ -122,7 +114,7 @@ def _run(
     engine: Engine,
     before: dict[str, np.ndarray],
     now: dict[str, np.ndarray],
-    settings: "DriftSettings",
+    settings: DriftSettings,
     share: float,
     domain: bool,
 ) -> BatteryResult:
@@ -130,7 +122,7 @@ def _run(
 
 
 def _take(
-    found: Significance, result: BatteryResult, share: float, settings: "DriftSettings", pairs: bool = True
+    found: Significance, result: BatteryResult, share: float, settings: DriftSettings, pairs: bool = True
 ) -> None:
     """Add what a battery says, its p-values divided by its share of alpha."""
 
