@@ -97,6 +97,9 @@ class ShortRoute:
                 answer = await self._model.served.infer(request)
         except InputError:
             return False
+        except Exception:
+            self._counted.failed()
+            raise
         inferred = time.perf_counter()
         content = orjson.dumps(answer)
         request_id = answer["id"].encode()

@@ -47,8 +47,12 @@ class Servicer(InferenceServicer):
         start = time.perf_counter()
         try:
             answer = await super().ModelInfer(request, context)
-        except asyncio.CancelledError:  # by its client
-            self._counted.refused()
+        except asyncio.CancelledError:  # by its client, or because the time that it gave is over
+            left_s = context.time_remaining()
+            if left_s is not None and left_s <= 0:
+                self._counted.failed()
+            else:
+                self._counted.refused()
             raise
         except AbortError:
             if context.code() in _BLAMED:

@@ -2,16 +2,25 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import requests
+from grpc import aio
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.dataplane_pb2_grpc import (
+    GRPCInferenceServiceStub,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 from prometheus_client import REGISTRY
 from serving_models import golden_request
 
 from loopline.components.delivery.inference import RefusedError, build_grpc_request, call_grpc, predict_grpc
 from loopline.components.monitoring.scrape import parse_metrics
 from loopline.components.serving.metrics import RequestCounts
-from loopline.components.serving.rest import Front
+from loopline.components.serving.rest import Front, ShortRoute
+from loopline.components.serving.rpc import Servicer
 
 OUTCOMES = ("answered", "refused", "failed")
 
@@ -25,6 +34,16 @@ def count(url: str) -> dict[tuple[str, str], float]:
         if sample.name == "loopline_request_seconds_count":
             found[sample.labels["protocol"], "timed"] = sample.value
     return found
+
+
+def outcomes(model: str, protocol: str) -> dict[str, float]:
+    """Return what this process counted for a model."""
+    return {
+        outcome: REGISTRY.get_sample_value(
+            "loopline_requests_total", {"model": model, "site": "", "protocol": protocol, "outcome": outcome}
+        )
+        for outcome in OUTCOMES
+    }
 
 
 @contextlib.contextmanager
@@ -94,13 +113,68 @@ def test_what_mlserver_cannot_answer_has_failed(raises):
     scope = {"type": "http", "method": "POST", "path": "/v2/models/broken/infer", "headers": []}
     with contextlib.suppress(RuntimeError):
         asyncio.run(front(scope, receive, send))
-    values = {
-        outcome: REGISTRY.get_sample_value(
-            "loopline_requests_total", {"model": name, "site": "", "protocol": "rest", "outcome": outcome}
-        )
-        for outcome in OUTCOMES
-    }
-    assert values == {"answered": 0, "refused": 0, "failed": 1}
+    assert outcomes(name, "rest") == {"answered": 0, "refused": 0, "failed": 1}
+
+
+def test_a_model_that_breaks_on_the_short_way_has_failed():
+    """A model that cannot be made to break from outside, and counters of MLServer that nobody reads."""
+
+    class Broken:
+        name, ready = "breaks", True
+
+        @property
+        def served(self):
+            return self
+
+        async def infer(self, request):
+            raise RuntimeError("broken")
+
+    model, counted = Broken(), RequestCounts("breaks", "", "rest")
+    plane = SimpleNamespace(_ModelInferRequestSuccess=MagicMock(), _ModelInferRequestDuration=MagicMock())
+    front = Front(None)
+    path = "/v2/models/breaks/infer"
+    front.counted, front.routes[path] = counted, ShortRoute(model, path, None, plane, [], counted)
+
+    async def receive():
+        return {"type": "http.request", "body": b'{"inputs": [{"name": "x"}]}', "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    with pytest.raises(RuntimeError):
+        asyncio.run(front(scope, receive, None))
+    assert outcomes("breaks", "rest") == {"answered": 0, "refused": 0, "failed": 1}
+
+
+@pytest.mark.parametrize(("deadline_s", "expected"), [(0.2, "failed"), (None, "refused")])
+def test_a_call_whose_time_is_over_has_failed_and_one_that_is_given_up_has_not(deadline_s, expected):
+    """Real gRPC in front of a model that never answers."""
+    name = f"stalls-{expected}"
+
+    async def stall(payload, name, version):
+        await asyncio.sleep(60)
+
+    async def ask() -> None:
+        server = aio.server()
+        plane = SimpleNamespace(infer=stall)
+        add_GRPCInferenceServiceServicer_to_server(Servicer(plane, None, RequestCounts(name, "", "grpc")), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = GRPCInferenceServiceStub(channel).ModelInfer(
+                pb.ModelInferRequest(model_name="m"), timeout=deadline_s
+            )
+            if deadline_s is None:
+                await asyncio.sleep(0.3)
+                call.cancel()
+            with contextlib.suppress(aio.AioRpcError, asyncio.CancelledError):
+                await call
+            for _ in range(100):
+                if any(outcomes(name, "grpc").values()):
+                    break
+                await asyncio.sleep(0.05)
+        await server.stop(None)
+
+    asyncio.run(ask())
+    assert outcomes(name, "grpc") == {"answered": 0, "refused": 0, "failed": 0} | {expected: 1}
 
 
 def test_the_metrics_stand_beside_the_predictions_too(server):
