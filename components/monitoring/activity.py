@@ -76,6 +76,11 @@ class Activity:
         """All requests between two looks: shape (n,)."""
         return self.counts.sum(axis=1)
 
+    @property
+    def timed(self) -> np.ndarray:
+        """Answers whose latency was counted between two looks: some servers time those that failed, too. Shape (n,)."""
+        return self.buckets[:, -1] if self.buckets.size else np.zeros(len(self.counts))
+
     def slower_than(self, seconds: float) -> np.ndarray:
         """Return how many answers took longer between two looks, as if spread evenly within a bucket: shape (n,)."""
         if not self.buckets.size:

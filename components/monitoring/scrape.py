@@ -1,5 +1,6 @@
 """Read a model server's counters: the names that servers give them, and how to read them from ``/metrics``."""
 
+import math
 import os
 import re
 import time
@@ -136,7 +137,7 @@ def parse_metrics(text: str) -> list[Sample]:
         InputError: A line is of another format.
     """
     samples = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a label may hold what else ends a line
         line = line.strip()
         if not line or line.startswith("#"):
             continue
@@ -169,7 +170,7 @@ def read_look(samples: list[Sample], now: float) -> Look:
     for sample in _select(samples, dialect.seconds):
         bound = scale_bound(sample.labels.get("le", "+Inf"), dialect.unit)
         buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    started = [sample.value for sample in samples if sample.name == STARTED]
+    started = [sample.value for sample in samples if sample.name == STARTED and math.isfinite(sample.value)]
     releases = [sample.labels for sample in samples if sample.name == MODEL_INFO]
     open_now = [sample.value for sample in _select(samples, dialect.open)]
     return Look(
@@ -186,8 +187,15 @@ def read_look(samples: list[Sample], now: float) -> Look:
 
 
 def scale_bound(bound: str, unit: float) -> str:
-    """Return a bucket's bound in seconds, written as Python writes it."""
-    return str(float(bound) / unit)
+    """Return a bucket's bound in seconds, written as Python writes it.
+
+    Raises:
+        InputError: It is no number.
+    """
+    try:
+        return str(float(bound) / unit)
+    except ValueError:
+        raise InputError(f"A bucket ends at {bound[:40]!r}, which is no number: is this a histogram?") from None
 
 
 def scrape(url: str) -> Look:
@@ -211,7 +219,11 @@ def scrape(url: str) -> Look:
 
 
 def _select(samples: list[Sample], metrics: tuple[Metric, ...]) -> list[Sample]:
-    return [s for s in samples if any(s.name == metric.name and metric.matches(s.labels) for metric in metrics)]
+    found = [s for s in samples if any(s.name == metric.name and metric.matches(s.labels) for metric in metrics)]
+    wrong = next((s for s in found if not (math.isfinite(s.value) and s.value >= 0)), None)
+    if wrong:
+        raise InputError(f"{wrong.name} stands at {wrong.value}, which is no count: name a model server.")
+    return found
 
 
 def _unescape(text: str) -> str:

@@ -277,7 +277,7 @@ def _judge(site: str, activity: Activity, slo: Slo) -> SiteService:
     peak = activity.peak_rate(_PEAK_S)
     failing = _burns(activity, activity.requests, activity.counts[:, 2], 1 - slo.availability, slo)
     slow = activity.slower_than(slo.p99_ms / 1e3)
-    slowing = _burns(activity, activity.counts[:, 0], slow, _SLOW_SHARE, slo)
+    slowing = _burns(activity, activity.timed, slow, _SLOW_SHARE, slo)
     found = SiteService(
         since=_iso(activity.times[0]),
         until=_iso(activity.times[-1]),
@@ -301,7 +301,7 @@ def _judge(site: str, activity: Activity, slo: Slo) -> SiteService:
     )
     problems = [
         *_explain_failures(found, failing, slo),
-        *_explain_latency(found, slowing, slow, slo),
+        *_explain_latency(found, slowing, float(slow.sum()), float(activity.timed.sum()), slo),
         *_explain_load(found, slo),
     ]
     found.problem = " ".join(problems) or activity.problem or ("" if requests else "It was asked for nothing.")
@@ -325,11 +325,10 @@ def _explain_failures(site: SiteService, burns: Mapping[str, Burn], slo: Slo) ->
     ]
 
 
-def _explain_latency(site: SiteService, burns: Mapping[str, Burn], slow: np.ndarray, slo: Slo) -> list[str]:
-    answered = site.requests - site.errors - site.refused
-    if surely_more(float(slow.sum()), answered, _SLOW_SHARE):
+def _explain_latency(site: SiteService, burns: Mapping[str, Burn], slow: float, timed: float, slo: Slo) -> list[str]:
+    if surely_more(slow, timed, _SLOW_SHARE):
         return [
-            f"{float(slow.sum()) / answered:.1%} of the answers took longer than {slo.p99_ms:g} ms, and 1% may: p99 is "
+            f"{slow / timed:.1%} of the answers took longer than {slo.p99_ms:g} ms, and 1% may: p99 is "
             f"{site.p99_ms:,.0f} ms."
         ]
     burning = [burn for burn in burns.values() if burn.burning]

@@ -18,6 +18,7 @@ from loopline.components.delivery.model_server import serve
 from loopline.components.errors import InputError
 from loopline.components.monitoring.activity import Look, grow
 from loopline.components.monitoring.scrape import parse_metrics, read_look
+from loopline.components.monitoring.service import _judge as judge
 from loopline.components.monitoring.service import check_service, read_targets
 from loopline.components.monitoring.service_page import service_report
 from loopline.components.monitoring.slo import RULES, Slo, worst_burn
@@ -123,6 +124,48 @@ ovms_current_requests{{name="flights",version="1"}} 3
     look = read_look(parse_metrics(text), 5.0)
     assert (look.answered, look.failed, look.open, look.started) == (90, 10, 3, None)
     assert look.buckets == {"1.8e-05": 40, "0.324": 90, "inf": 90}
+
+
+def test_failures_that_mlserver_times_are_judged_without_an_answer():
+    """Its gRPC histogram has no status: calls that failed stand in it, too."""
+
+    def look(failed: int, time_: float) -> Look:
+        call = 'grpc_method="ModelInfer"'
+        return read_look(
+            parse_metrics(
+                f'rest_server_requests_total{{path="/v2/models/m/infer",status_code="200"}} 0\n'
+                f'grpc_server_handled_total{{{call},grpc_code="INTERNAL"}} {failed}\n'
+                f'grpc_server_handling_seconds_bucket{{{call},le="1.0"}} 0\n'
+                f'grpc_server_handling_seconds_bucket{{{call},le="+Inf"}} {failed}\n'
+            ),
+            time_,
+        )
+
+    site = judge("edge", grow([look(0, 0.0), look(900, HOUR)]), Slo())
+    assert (site.requests, site.errors, site.verdict) == (900, 900, "burning")
+    assert "900 of 900 requests failed" in site.problem
+    assert "100.0% of the answers took longer than 250 ms" in site.problem
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('loopline_requests_total{outcome="answered"} NaN', "is no count"),
+        ('loopline_requests_total{outcome="failed"} -1', "is no count"),
+        ('loopline_request_seconds_bucket{le="soon"} 1', "'soon', which is no number"),
+    ],
+)
+def test_counters_that_cannot_be_hinder_that_site_alone(counters, line, words):
+    text = f'loopline_requests_total{{outcome="refused"}} 1\n{line}\n'
+    with answering(lambda handler: (200, text)) as url:
+        found = check_service(last_hour(), f"edge={counters.url},cloud={url}")
+    assert words in found.sites["cloud"].problem
+    assert found.sites["edge"].since
+
+
+def test_a_class_may_hold_what_ends_a_line_elsewhere():
+    text = 'loopline_predictions_total{label="a\u2028b"} 2\nloopline_requests_total{outcome="answered"} 3\n'
+    assert [sample.labels for sample in parse_metrics(text)] == [{"label": "a\u2028b"}, {"outcome": "answered"}]
 
 
 def check(counters, state=None, **slo):
