@@ -129,8 +129,8 @@ class Counters:
         started: When the process started, in seconds since 1970.
     """
 
-    def __init__(self, site: str, started: float):
-        self.site, self.started = site, started
+    def __init__(self, site: str, started: float, model: str = "m"):
+        self.site, self.started, self.model = site, started, model
         self.counts, self.within = [0, 0, 0], [0, 0, 0]
 
     def grow(self, answered: int = 0, refused: int = 0, failed: int = 0, slow: int = 0) -> None:
@@ -142,11 +142,11 @@ class Counters:
 
     def restart(self, started: float) -> None:
         """Begin anew."""
-        self.__init__(self.site, started)
+        self.__init__(self.site, started, self.model)
 
     def show(self, handler: http.server.BaseHTTPRequestHandler) -> tuple[int, str]:
         """Answer a request for the metrics."""
-        labels = f'model="m",site="{self.site}",protocol="rest"'
+        labels = f'model="{self.model}",site="{self.site}",protocol="rest"'
         lines = [f"process_start_time_seconds {self.started}", 'rest_server_requests_in_progress{method="POST"} 2']
         for outcome, count in zip(("answered", "refused", "failed"), self.counts, strict=True):
             lines.append(f'loopline_requests_total{{{labels},outcome="{outcome}"}} {count}')

@@ -194,7 +194,7 @@ def check_service(
     from loopline.components.monitoring.window import read_window
 
     window, slo = read_window(start, end, 0), Slo(availability, p99_ms, capacity)
-    found = check_service(window, targets, repository, sites, slo, read_service_state(name, start))
+    found = check_service(window, targets, repository, sites, slo, read_service_state(name, start), name)
     page = service_report(found)
     for key, value in found.metrics.items():
         service.log_metric(key, value)

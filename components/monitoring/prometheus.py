@@ -101,13 +101,14 @@ def open_prometheus() -> Prometheus | None:
     return Prometheus(url, token)
 
 
-def read_activities(prometheus: Prometheus, start: datetime, end: datetime) -> dict[str, Activity]:
-    """Read what all model servers did in a window.
+def read_activities(prometheus: Prometheus, start: datetime, end: datetime, model: str = "") -> dict[str, Activity]:
+    """Read what model servers did in a window.
 
     Args:
         prometheus: Where to ask.
         start: The window's first instant.
         end: The first instant after it.
+        model: The model; servers of others do not count. All do when empty.
 
     Returns:
         What each site did, all its processes together. A site is what the label ``site`` says, else the namespace,
@@ -125,7 +126,7 @@ def read_activities(prometheus: Prometheus, start: datetime, end: datetime) -> d
     seen: set[_Key] = set()
     for dialect in DIALECTS:
         # A process speaks one dialect: Loopline's server counts in MLServer's, too.
-        reader = _Reader(prometheus, dialect, times, step)
+        reader = _Reader(prometheus, dialect, times, step, model)
         found = {key: part for key, part in reader.read().items() if ("", *key[1:]) not in seen}
         seen |= {("", *key[1:]) for key in found}
         for (site, namespace, instance), part in found.items():
@@ -136,8 +137,9 @@ def read_activities(prometheus: Prometheus, start: datetime, end: datetime) -> d
 class _Reader:
     """Looks at all processes that count in a dialect, at the same times."""
 
-    def __init__(self, prometheus: Prometheus, dialect: Dialect, times: np.ndarray, step: float):
+    def __init__(self, prometheus: Prometheus, dialect: Dialect, times: np.ndarray, step: float, model: str):
         self._prometheus, self._dialect, self._times, self._step = prometheus, dialect, times, step
+        self._serving = dialect.serving(model) if model else ""
         # Prometheus writes times to the millisecond.
         self._places = {round(float(time), 3): place for place, time in enumerate(times)}
 
@@ -225,8 +227,9 @@ class _Reader:
         # The platform and the site may both watch a process, as two jobs: it counts once.
         names = ",".join(by)
         one = function.format(metric.selector)
-        if metric.beside:
-            one += f" and on (namespace,instance,job) {metric.beside}"
+        beside = self._serving or metric.beside
+        if beside:
+            one += f" and on (namespace,instance,job) {beside}"
         query = f"max by ({names}) (sum by ({names},job) ({one}))"
         found = self._prometheus.query_range(query, self._times[0], self._times[-1], self._step)
         return [(labels, {round(time, 3): value for time, value in series.items()}) for labels, series in found]

@@ -1,5 +1,6 @@
 """Read a model server's counters: the names that servers give them, and how to read them from ``/metrics``."""
 
+import json
 import math
 import os
 import re
@@ -56,6 +57,7 @@ class Dialect:
         failed: Requests that failed for another reason.
         seconds: The buckets of the latency.
         open: Requests being answered.
+        model: A counter that names the model that a process serves, and the label that does.
         unit: How many of the latency's unit are a second.
     """
 
@@ -65,7 +67,13 @@ class Dialect:
     failed: tuple[Metric, ...]
     seconds: tuple[Metric, ...]
     open: tuple[Metric, ...]
+    model: tuple[str, str]
     unit: float = 1.0
+
+    def serving(self, model: str) -> str:
+        """Return in PromQL the processes that serve a model."""
+        name, label = self.model
+        return f"{name}{{{label}={json.dumps(model)}}}"
 
 
 def _outcome(outcome: str) -> tuple[Metric, ...]:
@@ -87,6 +95,7 @@ DIALECTS = (
         *(_outcome(outcome) for outcome in ("answered", "refused", "failed")),
         (Metric("loopline_request_seconds_bucket", {}),),
         _IN_PROGRESS,
+        ("loopline_requests_total", "model"),
     ),
     Dialect(
         "MLServer",
@@ -98,6 +107,7 @@ DIALECTS = (
             Metric("grpc_server_handling_seconds_bucket", {"grpc_method": "ModelInfer"}),
         ),
         _IN_PROGRESS,
+        ("model_infer_request_success_total", "model"),
     ),
     # OpenVINO Model Server: docs.openvino.ai, "Metrics". A malformed request counts as failed there.
     Dialect(
@@ -107,6 +117,7 @@ DIALECTS = (
         (Metric("ovms_requests_fail", {"method": "ModelInfer"}),),
         (Metric("ovms_request_time_us_bucket", {}),),
         (Metric("ovms_current_requests", {}),),
+        ("ovms_requests_success", "name"),
         1e6,
     ),
 )

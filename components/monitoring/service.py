@@ -153,7 +153,7 @@ class Service:
 
 def check_service(
     window: Window, targets: str = "", repository: str = "", sites: str = "", slo: Slo | None = None,
-    state: Mapping | None = None,
+    state: Mapping | None = None, model: str = "",
 ) -> Service:  # fmt: skip
     """Check how sites served in a window.
 
@@ -166,6 +166,7 @@ def check_service(
         sites: Comma-separated names of the sites that count; all when empty.
         slo: What they have to hold.
         state: ``state`` of the check before; empty for none.
+        model: The model, whose servers alone count among those that Prometheus watches; all when empty.
 
     Returns:
         How they served. A site that cannot be asked says so, and the others are judged.
@@ -176,7 +177,7 @@ def check_service(
     slo, names = slo or Slo(), parse_sites(sites)
     prometheus = None if targets.strip() else open_prometheus()
     if prometheus:
-        found = read_activities(prometheus, window.start, window.end)
+        found = read_activities(prometheus, window.start, window.end, model)
         wanted = names or sorted(found)
         judged = {site: _judge(site, found[site], slo) if site in found else _unseen(slo, site) for site in wanted}
         return _sum_up("prometheus", window, judged, slo, {})

@@ -103,6 +103,19 @@ def test_a_site_that_prometheus_does_not_watch(seen, monkeypatch):
 
 
 @needs_prometheus
+def test_servers_of_other_models_do_not_count(seen, trained, monkeypatch):
+    """The server of edge counts in MLServer's words, too, and the test's counters serve a model of another name."""
+    monkeypatch.setenv("PROMETHEUS_URL", seen)
+    now = datetime.now(UTC)
+    window = Window(now - timedelta(minutes=30), now)
+    golden, _ = golden_request(trained())
+    own = check_service(window, model=golden.model)
+    assert (list(own.sites), own.sites["edge"].requests) == (["edge"], 40)
+    assert list(check_service(window, model="m").sites) == ["cloud", "loopline-plant"]
+    assert not check_service(window, model='m"} or up{job="x').sites
+
+
+@needs_prometheus
 def test_targets_go_before_prometheus(seen, monkeypatch):
     monkeypatch.setenv("PROMETHEUS_URL", seen)
     now = datetime.now(UTC)
