@@ -126,7 +126,7 @@ def lock(_words) -> int:
 COMMANDS = {
     "demo": in_venv("loopline", "demo"),
     # Files side by side, each file's tests in one process: they share servers and trained models.
-    "test": in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile"),
+    "test": in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"),
     "bench": in_venv("python", "-m", "benchmarks"),
     "compile": in_venv("loopline", "compile"),
     "lint": lint,
