@@ -112,6 +112,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read until the answer is whole."""
+        if self._due is None:  # a router may tell an idle connection that it ends, as HAProxy does with 408
+            self._load.lost(self)
+            self.close()
+            return
         self._buffer += data
         if len(self._buffer) > _MAX_ANSWER:
             self._load.fail("the server answered more than a model can")

@@ -15,7 +15,7 @@ from registry_models import free_port
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.model_server import serve
 from loopline.components.errors import InputError
-from loopline.components.monitoring.load import Tally
+from loopline.components.monitoring.load import Load, Tally, Target
 from loopline.components.monitoring.probe import judge, probe
 from loopline.components.monitoring.probe_page import capacity_report
 
@@ -113,6 +113,29 @@ def test_the_time_is_kept(model):
     with Limited(model, 0.010).running() as url:
         found = probe(url, model, p99_ms=100, most_rate=1000, seconds=0.5, budget_s=2.0)
     assert (found.limit, found.at_least) == ("time", True)
+
+
+def test_what_a_router_tells_an_idle_connection_is_no_error_of_the_service():
+    """Each answer is followed by a word that nobody asked for, and the connection's end."""
+
+    async def answer(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n{}")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await asyncio.sleep(0.01)
+            writer.write(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def run():
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            load = Load(Target(f"http://127.0.0.1:{port}/infer", [b"{}"], {}, 2))
+            tally = await load.run(rate=5, seconds=1.0, patience_s=1.0, random=np.random.default_rng(2))
+            load.close()
+            return tally
+
+    tally = asyncio.run(run())
+    assert (tally.failure, tally.unanswered) == ("", 0)
 
 
 def test_no_redirect_is_followed(model):
