@@ -189,7 +189,7 @@ def check_service(
     for site, url in urls.items():
         judged[site] = _judge_look(site, looks[site], kept[site], window, slo)
         after = [*kept[site], looks[site]] if isinstance(looks[site], Look) else kept[site]
-        left[site] = {"url": url, "looks": [look.as_dict() for look in _recent(after)]}
+        left[site] = {"url": safe_name(url), "looks": [look.as_dict() for look in _recent(after)]}
     return _sum_up("metrics", window, judged, slo, {"sites": left})
 
 
@@ -238,7 +238,7 @@ def _try_scrape(url: str) -> Look | InputError:
 def _known_looks(state: Mapping, site: str, url: str) -> list[Look]:
     """Return the looks that the runs before had at a site."""
     known = state.get("sites", {}).get(site, {})
-    return [Look(**look) for look in known.get("looks", ())] if known.get("url") == url else []
+    return [Look(**look) for look in known.get("looks", ())] if known.get("url") == safe_name(url) else []
 
 
 def _recent(looks: Sequence[Look]) -> list[Look]:

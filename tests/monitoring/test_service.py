@@ -183,6 +183,15 @@ def test_failures_burn(counters):
     assert "100 of 1,000 requests failed" in found.reason
 
 
+def test_a_password_in_an_address_is_not_kept(counters):
+    counters.grow(answered=10)
+    url = counters.url.replace("://", "://user:a-secret@")
+    first = check_service(last_hour(), f"edge={url}")
+    assert "a-secret" not in json.dumps(first.state)
+    counters.grow(answered=5)
+    assert check_service(last_hour(), f"edge={url}", state=first.state).sites["edge"].requests == 5
+
+
 def test_a_few_failures_do_not(counters):
     state = check(counters).state
     counters.grow(answered=99_950, refused=5000, failed=50)
