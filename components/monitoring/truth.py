@@ -36,7 +36,7 @@ class TruthCounts:
         ambiguous: Keys that different predictions share, so that none was joined.
         without_prediction: Rows of no prediction in the window.
         unlabeled: Rows without a value.
-        unknown: Rows with a value that is none of the model's classes, or no number.
+        unknown: Rows of predictions in the window whose value is none of the model's classes, or no number.
     """
 
     rows: int = 0
@@ -127,10 +127,15 @@ class Labels:
         Returns:
             The position of each in ``values``, and whether it has one.
         """
-        if not len(self.hashes):
-            return np.zeros(len(hashes), int), np.zeros(len(hashes), bool)
-        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return at, self.hashes[at] == hashes
+        return _locate(self.hashes, hashes)
+
+
+def _locate(ordered: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each hash is among others in ascending order, and whether it is there."""
+    if not len(ordered):
+        return np.zeros(len(hashes), int), np.zeros(len(hashes), bool)
+    at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
+    return at, ordered[at] == hashes
 
 
 def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: TruthCounts) -> Labels:
@@ -151,20 +156,21 @@ def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: 
     """
     wanted = np.unique(wanted)
     hashes, values = [np.zeros(0, np.uint64)], [np.zeros(0)]
-    junk = None
+    wrong, junk = 0, None
     for batch in _batches(uri, key, layout):
         numbers, missing, unknown = read_target(batch.column(layout.manifest.target), layout)
+        found, whole = key.truth_hashes(batch)
+        ours = ~missing & whole & _locate(wanted, found)[1]
         counts.rows += batch.num_rows
         counts.unlabeled += int(missing.sum())
-        counts.unknown += int(unknown.sum())
+        counts.without_prediction += int((~missing & ~ours).sum())
+        # What other windows' truth holds says nothing about this one.
+        counts.unknown += int((unknown & ours).sum())
+        wrong += int(unknown.sum())
         junk = batch.column(layout.manifest.target)[int(unknown.argmax())].as_py() if unknown.any() else junk
-        usable = ~missing & ~unknown
-        found, whole = key.truth_hashes(batch)
-        known = usable & whole & np.isin(found, wanted)
-        counts.without_prediction += int((usable & ~known).sum())
-        hashes.append(found[known])
-        values.append(numbers[known])
-    if counts.unknown and counts.unknown == counts.rows - counts.unlabeled:
+        hashes.append(found[ours & ~unknown])
+        values.append(numbers[ours & ~unknown])
+    if wrong and wrong == counts.rows - counts.unlabeled:
         classes = ", ".join(map(repr, layout.manifest.classes))
         expected = f"one of {classes}" if classes else "a number"
         raise InputError(

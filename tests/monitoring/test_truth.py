@@ -116,8 +116,17 @@ def test_the_counts_of_truth_add_up(watched):
     watched.write("truth.csv", pd.concat([frame, frame.tail(40), unknown]).astype({"late": "string"}))
     counts = watched.collect("truth.csv").truth.to_dict()
     assert counts.pop("rows") == sum(counts.values()) == 260
-    assert (counts["unlabeled"], counts["unknown"], counts["duplicate"]) == (20, 10, 40)
-    assert counts["without_prediction"] == 5
+    assert (counts["unlabeled"], counts["unknown"], counts["duplicate"]) == (20, 5, 40)
+    assert counts["without_prediction"] == 10
+
+
+def test_what_other_windows_hold_is_not_held_against_this_one(watched):
+    """A file with the truth of many months, in some of which flights were canceled."""
+    others = pd.DataFrame({"request_id": [f"old-{i}" for i in range(500)], "row": 0, "late": "canceled"})
+    watched.write("truth.csv", pd.concat([others, watched.truth.to_pandas().astype({"late": "string"})]))
+    found = watched.collect("truth.csv")
+    assert found.labeled == 200
+    assert (found.truth.unknown, found.truth.without_prediction) == (0, 500)
 
 
 @pytest.mark.parametrize(
