@@ -10,7 +10,7 @@ from typing import TextIO
 
 #: kfp's executor prints every log record this way.
 _LOG_LINE = re.compile(r"^\[KFP Executor [^\]]*\]: loopline: (?P<message>.*)$")
-_ERROR = re.compile(r"^(?:[\w.]+\.)?InputError: (?P<message>.*)$")
+_ERROR = re.compile(r"^(?:[\w.]+\.)?(?:InputError|AbsentError): (?P<message>.*)$")
 #: How the system and SQLite say that there is no room.
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 DISK_FULL = "The disk is full: free space where LOOPLINE_HOME and TMPDIR point to, then run it again."

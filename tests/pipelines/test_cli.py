@@ -44,7 +44,7 @@ def test_run_ends_with_what_it_made(bundled, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("run", "trainig"), "There is no pipeline 'trainig': choose one of delivery, rollback, sweep,"),
+        (("run", "trainig"), "There is no pipeline 'trainig': choose one of batch-scoring, capacity, delivery,"),
         (("run", "training"), "Pipeline training needs 'name', 'target', 'uri': give each with --param name=..."),
         (("run", "training", "--param", "uri"), "--param 'uri' has no value: write --param name=value."),
         (("run", "training", "--from-file", "nowhere.yaml"), "Parameter file 'nowhere.yaml' cannot be read"),
