@@ -41,10 +41,16 @@ def _cast(values, wanted: pa.DataType):
         known = pc.match_substring_regex(values, _NUMBER)
         return _from_floats(pc.utf8_trim_whitespace(pc.if_else(known, values, None)).cast(pa.float64()), wanted)
     if _is_number(type_) and (_is_number(wanted) or pa.types.is_boolean(wanted)):
-        if pa.types.is_integer(type_) and pa.types.is_integer(wanted) and wanted.bit_width >= type_.bit_width:
-            return values.cast(wanted)
+        if pa.types.is_integer(type_) and pa.types.is_integer(wanted):
+            return _from_integers(values, wanted)
         return _from_floats(values.cast(pa.float64(), safe=False), wanted)
     return pa.nulls(len(values), wanted)
+
+
+def _from_integers(values, wanted: pa.DataType):
+    wrapped = values.cast(wanted, safe=False)
+    same = pc.equal(wrapped.cast(values.type, safe=False), values)
+    return pc.if_else(pc.and_(same, pc.equal(pc.sign(wrapped), pc.sign(values))), wrapped, None)
 
 
 def _from_floats(values, wanted: pa.DataType):
@@ -52,8 +58,10 @@ def _from_floats(values, wanted: pa.DataType):
         return values.cast(wanted, safe=False)
     if pa.types.is_boolean(wanted):
         return pc.if_else(pc.is_in(values, value_set=pa.array([0.0, 1.0])), values, None).cast(wanted)
-    most = 2.0 ** (wanted.bit_width - 1)
-    whole = pc.and_(pc.equal(values, pc.floor(values)), pc.and_(pc.less(values, most), pc.greater_equal(values, -most)))
+    signed = pa.types.is_signed_integer(wanted)
+    beyond = 2.0 ** (wanted.bit_width - signed)
+    inside = pc.and_(pc.less(values, beyond), pc.greater_equal(values, -beyond if signed else 0.0))
+    whole = pc.and_(pc.equal(values, pc.floor(values)), inside)
     return pc.if_else(whole, values, None).cast(wanted)
 
 
