@@ -28,6 +28,8 @@ HEALTHY, BURNING, UNKNOWN = "healthy", "burning", "unknown"
 _PEAK_S = 300.0
 #: Seconds after a window in which counters that are read now still stand for it, or the window's length where longer.
 _LATE_S = 3600.0
+#: How many windows before a window counters may have been looked at: what grew since is taken for the window's.
+_EARLY = 1.5
 #: How far back looks are kept for the next run, in seconds, and how many: enough for the slow burn.
 _KEPT_S, _KEPT = 6 * 3600.0, 80
 #: How many sites are asked at a time.
@@ -256,13 +258,17 @@ def _judge_look(site: str, look: Look | InputError, kept: list[Look], window: Wi
     if look.time > window.end.timestamp() + max(_LATE_S, length):
         problem = f"Its counters are of now, and the window ended at {_iso(window.end)}: set PROMETHEUS_URL."
         return SiteService(UNKNOWN, problem, capacity=slo.capacity_of(site))
-    kept = [before for before in kept if before.time < look.time]
+    oldest = window.start.timestamp() - max(_LATE_S, _EARLY * length)
+    kept = [before for before in kept if oldest <= before.time < look.time]
     inside = [before for before in kept if before.time >= window.start.timestamp()]
     looks = [*kept[len(kept) - len(inside) - 1 :][:1], *inside, look] if len(kept) > len(inside) else [*inside, look]
-    activity = grow(looks, None if kept else look.started)
+    began = look.started is not None and look.started >= oldest and not kept
+    activity = grow(looks, look.started if began else None)
     if len(activity.times) < 2:
         return SiteService(
-            UNKNOWN, "It was looked at for the first time: the next run knows more.", capacity=slo.capacity_of(site)
+            UNKNOWN,
+            "Nobody looked at it when the window began: the next run knows more.",
+            capacity=slo.capacity_of(site),
         )
     return _judge(site, activity, slo)
 

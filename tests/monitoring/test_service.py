@@ -183,6 +183,19 @@ def test_failures_burn(counters):
     assert "100 of 1,000 requests failed" in found.reason
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_what_happened_long_before_the_window_is_not_judged(counters, looked):
+    """A month of slow answers is no reason to call people about the last hour."""
+    counters.restart(time.time() - 720 * HOUR)
+    state = aged(check(counters).state, 100 * HOUR) if looked else None
+    counters.grow(answered=10**6, slow=10**5)
+    found = check(counters, state)
+    assert (found.verdict, found.sites["edge"].requests) == ("unknown", 0)
+    assert "the next run knows more" in found.reason
+    counters.grow(answered=900)
+    assert check(counters, aged(found.state, 1800)).verdict == "healthy"
+
+
 def test_a_password_in_an_address_is_not_kept(counters):
     counters.grow(answered=10)
     url = counters.url.replace("://", "://user:a-secret@")
