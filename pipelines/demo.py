@@ -102,10 +102,15 @@ def _replay(flights: Path, history: str, trained: Run, progress: Progress, fast:
 
 def _ask(url: str, site: str) -> dict:
     """Ask the app for the first flight of its list, as the page does."""
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy does not know this machine
-        first = session.get(f"{url}/api/flights", timeout=10).json()[0]
-        answer = session.post(f"{url}/api/predict", json={"site": site, "flight": first["flight"]}, timeout=30)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy does not know this machine
+            first = session.get(f"{url}/api/flights", timeout=10).json()[0]
+            answer = session.post(f"{url}/api/predict", json={"site": site, "flight": first["flight"]}, timeout=30)
+    except requests.RequestException as error:
+        raise InputError(
+            f"The app at {url} does not answer ({type(error).__name__}): see `loopline sites logs app`."
+        ) from None
     if not answer.ok:
         raise InputError(f"Site {site} gave no prediction ({answer.text}): see `loopline sites logs {site}`.")
     return {**answer.json(), "flight": first["number"]}

@@ -10,7 +10,10 @@ import nbformat
 import pytest
 import requests
 from nbclient import NotebookClient
+from registry_models import free_port
 
+from loopline.components.errors import InputError
+from loopline.pipelines.demo import _ask
 from loopline.pipelines.replay.timeline import Timeline
 from loopline.pipelines.sites.process import find_agent, stop_agent
 from loopline.pipelines.sites.state import read_states
@@ -48,6 +51,11 @@ def _check_incident(folder: Path) -> None:
     shown = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     assert "Promote flights version 2 to datacenter" in shown
     assert "Worse by log loss" in shown
+
+
+def test_an_app_that_is_gone_is_said_in_a_sentence():
+    with pytest.raises(InputError, match="does not answer .*: see `loopline sites logs app`"):
+        _ask(f"http://127.0.0.1:{free_port()}", "edge")
 
 
 @pytest.mark.usefixtures("stopped")
