@@ -82,7 +82,9 @@ class _Folder:
         if not file.is_file():
             return None
         found = pq.read_metadata(file)
-        column = found.schema.names.index(output)
+        # By path: the fields of a nested column may be named as a prediction is.
+        paths = [found.schema.column(position).path for position in range(found.num_columns)]
+        column = paths.index(output)
         groups = (found.row_group(group).column(column) for group in range(found.num_row_groups))
         return Written(str(file), found.num_rows, sum(group.statistics.null_count for group in groups))
 

@@ -149,6 +149,9 @@ def _write(
     check_columns(present.names, [*features.names, *kept], safe_name(name))
     kept = kept or present.names
     outputs = predictor.manifest.output_names
+    twice = [column for column in (*kept, *features.names) if present.names.count(column) > 1]
+    if twice:
+        raise InputError(f"{safe_name(name)} has more than one column named {twice[0]!r}: rename one of them.")
     taken = [column for column in kept if column in outputs or column in marks]
     if taken:
         raise InputError(

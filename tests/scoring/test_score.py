@@ -117,6 +117,15 @@ def test_a_partition_is_scored_once_for_each_content_and_model(models, tmp_path)
     assert len({first.uri, *(scored.uri for scored in others)}) == len(_files(out)) == 6
 
 
+def test_a_partition_with_nested_columns_is_scored_once(model, tmp_path):
+    notes = pa.array([{"probability_False": None}] * 50, pa.struct({"probability_False": pa.string()}))
+    pq.write_table(_features(50).append_column("notes", notes), tmp_path / "part.parquet")
+    first, second = (score_partition(model, str(tmp_path / "part.parquet"), str(tmp_path / "out")) for _ in range(2))
+    assert (first.skipped, second.skipped) == (False, True)
+    assert (second.rows, second.dropped) == (50, 0)
+    assert read_table(second.uri).column("notes").to_pylist() == notes.to_pylist()
+
+
 def test_only_the_columns_wanted_are_kept(model, tmp_path):
     table = _features(20).append_column("a,b", pa.array(range(20)))
     pq.write_table(table, tmp_path / "part.parquet")
@@ -164,6 +173,10 @@ def test_missing_values_are_the_models_business(model, tmp_path):
         (
             lambda table: table.append_column("probability_True", pa.array([0.5] * 50)),
             "Column 'probability_True' of .*part.parquet has the name of a column of predictions: rename it",
+        ),
+        (
+            lambda table: table.append_column("wind", pa.array([0.5] * 50)),
+            "part.parquet has more than one column named 'wind': rename one of them",
         ),
     ],
 )
