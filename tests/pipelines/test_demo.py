@@ -54,7 +54,7 @@ def _check_incident(folder: Path) -> None:
 
 
 def test_an_app_that_is_gone_is_said_in_a_sentence():
-    with pytest.raises(InputError, match="does not answer .*: see `loopline sites logs app`"):
+    with pytest.raises(InputError, match=r"does not answer .*: see `loopline sites logs app`"):
         _ask(f"http://127.0.0.1:{free_port()}", "edge")
 
 
