@@ -127,6 +127,9 @@ def _read_hours(parts: Sequence[Part], layout: Layout, found: Collected) -> Iter
             ):
                 total.update(more)
             found.unknown_columns |= rows.unknown
+            if rows.table.num_rows:
+                lacking = set(rows.incomplete)
+                found.absent_columns = found.absent_columns & lacking if found.absent_columns is not None else lacking
             found.files += 1
             tables.append(rows.table)
         table = _in_order(pa.concat_tables(tables), found)
@@ -226,7 +229,7 @@ def _check_columns(found: Collected, layout: Layout) -> None:
     """Refuse a log in which the model's own rows all lack a feature: it was renamed, or another model's."""
     if not found.rows:
         return
-    missing = [name for name in layout.features.names if found.incomplete[name] >= found.rows]
+    missing = [name for name in layout.features.names if name in found.absent_columns]
     if missing and found.own:
         unknown = ", ".join(map(repr, sorted(found.unknown_columns))) or "no other columns"
         raise InputError(

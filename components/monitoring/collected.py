@@ -33,6 +33,7 @@ class Collected:
             ``impossible_prediction`` (own rows without a prediction, or with one that is no probability).
         nulled: Values that did not fit their column's type and are null now, by column.
         incomplete: Rows of files that lack a column, null there, by column.
+        absent_columns: Columns that every file with rows lacks; None without such a file.
         unknown_columns: Columns of the log that the model does not know.
         files: Files read.
         broken_files: Files that could not be read, by name, with the reason.
@@ -55,6 +56,7 @@ class Collected:
     dropped: Counter = field(default_factory=Counter)
     nulled: Counter = field(default_factory=Counter)
     incomplete: Counter = field(default_factory=Counter)
+    absent_columns: set | None = None
     unknown_columns: set = field(default_factory=set)
     files: int = 0
     broken_files: dict[str, str] = field(default_factory=dict)

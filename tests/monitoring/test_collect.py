@@ -301,6 +301,18 @@ def test_a_renamed_feature_is_refused_and_nothing_is_written(model, tmp_path, tr
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_feature_that_some_files_have_is_not_missed(model, tmp_path):
+    """The file without it was copied: as many rows lack it as the window has."""
+    log = tmp_path / "log"
+    write_traffic(log, model, make_events(200))
+    _lost_in_one_part(log)
+    first = _parts(log)[0]
+    shutil.copy(first, first.with_name("part-copy.parquet"))
+    found = collect(model, tmp_path / "out", "flights", str(log), BOTH)
+    assert (found.rows, found.own, found.dropped) == (200, 200, {"duplicate": 100})
+    assert read_table(tmp_path / "out").column("wind")[100:].null_count < 100
+
+
 def test_before_a_new_model_has_answered_its_new_feature_is_not_missed(model, tmp_path):
     """The champion was promoted a moment ago, and all rows are those of the one before."""
     log = tmp_path / "log"
