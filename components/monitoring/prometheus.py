@@ -72,7 +72,7 @@ class Prometheus:
             if found["resultType"] != "matrix":
                 raise ValueError(found["resultType"])
             return [
-                (series["metric"], {float(time): float(value) for time, value in series["values"]})
+                (series["metric"], {float(at): float(value) for at, value in series["values"] if value != "NaN"})
                 for series in found["result"]
             ]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

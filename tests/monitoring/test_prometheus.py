@@ -1,5 +1,6 @@
 """What a real Prometheus saw of a real model server, and of counters that a test turns."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -181,6 +182,23 @@ def test_what_is_no_answer_is_said_in_a_sentence(monkeypatch, answer, message):
     with answering(lambda handler: answer) as url, pytest.raises(InputError, match=message) as caught:
         ask(monkeypatch, url, "a-token")
     assert "a-token" not in str(caught.value)
+
+
+def test_what_is_not_known_of_a_moment_is_left_out(monkeypatch):
+    """Whoever shows NaN for a count hinders nobody else."""
+
+    def answer(handler):
+        start, step = (float(parse_qs(handler.body.decode())[name][0]) for name in ("start", "step"))
+        found = [
+            {"metric": {"site": site, "instance": site}, "values": [[start, "1"], [start + step, value]]}
+            for site, value in (("edge", "NaN"), ("cloud", "3"))
+        ]
+        return 200, json.dumps({"data": {"resultType": "matrix", "result": found}})
+
+    with answering(answer) as url:
+        sites = ask(monkeypatch, url).sites
+    assert sites["edge"].requests == 0
+    assert sites["cloud"].requests > 0
 
 
 @pytest.mark.parametrize("url", ["prometheus:9090", "ftp://prometheus", "http://127.0.0.1:9"])
