@@ -122,6 +122,9 @@ def read_part(part: Part, layout: Layout, window: Window, latest_us: int) -> Par
             lacking = [name for name in _REQUIRED if name not in names]
             if lacking:
                 raise BrokenPart(f"it has no column {lacking[0]!r}")
+            twice = [name for name in layout.schema.names if names.count(name) > 1]
+            if twice:
+                raise BrokenPart(f"it has more than one column {twice[0]!r}")
             table = file.read([name for name in layout.schema.names if name in names], use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise BrokenPart(str(error).partition("\n")[0][:200]) from None
