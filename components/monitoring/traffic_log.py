@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from loopline.components.data.sources import Source, is_data_name
-from loopline.components.environment import home
+from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
 
 _HOUR = re.compile(r"date=(\d{4}-\d\d-\d\d)/hour=(\d\d)/([^/]+\.parquet)")
@@ -54,9 +54,12 @@ def open_log(uri: str) -> Log:
         The log; it need not be there yet.
 
     Raises:
-        InputError: It can be neither.
+        InputError: It can be neither, or nothing was named where this machine's own folders are not kept.
     """
-    uri = uri.strip() or os.environ.get("LOOPLINE_TRAFFIC_URI", "") or str(home() / "traffic")
+    uri = uri.strip() or os.environ.get("LOOPLINE_TRAFFIC_URI", "")
+    if not uri and not home_is_kept():
+        raise InputError("No traffic log is named: give s3://bucket/prefix, where the sites log; a pod has none.")
+    uri = uri or str(home() / "traffic")
     parts = urlsplit(uri)
     if parts.scheme == "s3":
         if not parts.netloc:

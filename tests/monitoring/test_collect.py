@@ -113,6 +113,16 @@ def test_the_environment_names_the_log(model, tmp_path, monkeypatch):
     assert collect(model, tmp_path / "out", "flights", "", BOTH).rows == 20
 
 
+def test_a_pod_must_be_told_where_the_log_is(model, tmp_path, monkeypatch):
+    """It would watch a folder of its own, in which there is never any traffic."""
+    monkeypatch.delenv("LOOPLINE_HOME")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(InputError, match="No traffic log is named: give s3://bucket/prefix"):
+        collect(model, tmp_path / "out", "flights", "", BOTH)
+    monkeypatch.setenv("LOOPLINE_TRAFFIC_URI", str(tmp_path / "log"))
+    assert collect(model, tmp_path / "out", "flights", "", BOTH).rows == 0
+
+
 def test_s3_gives_what_the_folder_gives(model, tmp_path, monkeypatch):
     write_traffic(tmp_path / "log", model, make_events(300), hours=3)
     window = Window(START + HOUR / 2, START + 2 * HOUR)
@@ -177,6 +187,10 @@ def _foreign(log: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), _parts(log)[0])
 
 
+def _column_twice(log: Path) -> None:
+    _rewrite(_parts(log)[0], lambda table: table.append_column("wind", table.column("wind")))
+
+
 def _misplaced(log: Path) -> None:
     first, second = _parts(log)
     shutil.copy(first, second.with_name("part-a.parquet"))
@@ -236,6 +250,7 @@ def _lost_in_one_part(log: Path) -> None:
         (_truncated, {"rows": 100, "files": 1, "broken_files": [0]}),
         (_garbled, {"rows": 100, "files": 1, "broken_files": [0]}),
         (_foreign, {"rows": 100, "files": 1, "broken_files": [0]}),
+        (_column_twice, {"rows": 100, "files": 1, "broken_files": [0]}),
         (_misplaced, {"rows": 200, "files": 3, "dropped": {"misplaced": 100}}),
         (_unidentified, {"rows": 198, "dropped": {"unidentified": 2}}),
         (_impossible, {"rows": 197, "dropped": {"impossible_prediction": 3}}),
