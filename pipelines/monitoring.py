@@ -167,8 +167,9 @@ def monitoring(
             )
             configure(annotated, "Annotate version", outside=True, secret="loopline-mlflow")
     with dsl.If(decided.outputs["Output"] == "alert", name="needs-people"):
+        # Models that are watched on one schedule have windows that end together.
         alerted = trigger_pipeline(
-            pipeline=alert_pipeline, parameters=alert_parameters, event=collected.outputs["window_end"]
+            pipeline=alert_pipeline, parameters=alert_parameters, event=f"{name} {collected.outputs['window_end']}"
         )
         configure(alerted, "Call for people", outside=True)
     return decided.outputs["Output"]

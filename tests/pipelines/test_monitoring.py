@@ -1,6 +1,7 @@
 """The committed monitoring YAML through the local runner: one real site, real traffic, and each of its branches."""
 
 import json
+import re
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+import yaml
 
 from loopline.components.delivery.git import default_repository
 from loopline.components.registry.store import open_store
+from loopline.pipelines.compile import compile_pipeline
 from loopline.pipelines.engine import Run, run_pipeline
 from loopline.pipelines.sites import control
 from loopline.pipelines.sites.process import stop_agent
@@ -85,6 +88,19 @@ def _steps(run: Run) -> set[str]:
 def _commits() -> int:
     command = ["git", "--git-dir", str(default_repository()), "rev-list", "--count", "main"]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_models_with_one_schedule_call_for_people_apart():
+    """The same event starts one run, and windows of a schedule end together."""
+    spec = next(yaml.safe_load_all(compile_pipeline("monitoring")))
+    [call] = [
+        task["inputs"]["parameters"]["event"]
+        for component in spec["components"].values()
+        for name, task in component.get("dag", {}).get("tasks", {}).items()
+        if name == "trigger-pipeline"
+    ]
+    text = call["runtimeValue"]["constant"]
+    assert re.findall(r"pipelinechannel--([\w-]+)", text) == ["name", "collect-traffic-window_end"]
 
 
 @pytest.mark.usefixtures("stopped")
