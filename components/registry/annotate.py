@@ -1,4 +1,4 @@
-"""Note what monitoring found at the version of a registered model that it found it about."""
+"""Note what monitoring found at a version of a registered model: the one it found it about, or the one it led to."""
 
 import json
 import logging
@@ -60,8 +60,8 @@ def read_decision(path: str | Path) -> dict[str, str]:
         path: What ``decide_retraining`` wrote.
 
     Returns:
-        ``window_start``, ``window_end``, ``drift_score``, ``metric``, ``metric_value``, ``reasons`` and ``verdict``, as
-        far as they are known.
+        ``window_start``, ``window_end``, ``model_digest`` (the model that was judged, which need not be the version's),
+        ``drift_score``, ``metric``, ``metric_value``, ``reasons`` and ``verdict``, as far as they are known.
 
     Raises:
         InputError: It is no decision.
@@ -72,6 +72,7 @@ def read_decision(path: str | Path) -> dict[str, str]:
         facts = {
             "window_start": window["start"],
             "window_end": window["end"],
+            "model_digest": decision["model_digest"],
             "drift_score": _figure(decision["drift_score"]),
             "metric": None if metric["value"] is None else metric["name"],
             "metric_value": _figure(metric["value"]),

@@ -15,6 +15,7 @@ DECISION = {
     "verdict": "retrain",
     "reasons": ["log loss 0.61 where 0.55 was registered."] * 100,
     "window": {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00"},
+    "model_digest": "sha256:judged",
     "drift_score": 0.123456789,
     "metric": {"name": "log_loss", "value": 0.61},
 }
@@ -77,6 +78,7 @@ def test_the_component_notes_the_decision_with_the_verdict_last(written, tmp_pat
         "ticket": "OPS-17",
         "window_start": "2026-03-01T00:00:00+00:00",
         "window_end": "2026-03-02T00:00:00+00:00",
+        "model_digest": "sha256:judged",
         "drift_score": "0.123457",
         "metric": "log_loss",
         "metric_value": "0.61",
@@ -90,7 +92,7 @@ def test_what_is_unknown_gets_no_tag(tmp_path):
     unknown = {**DECISION, "reasons": [], "drift_score": None, "metric": {"name": "log_loss", "value": None}}
     (tmp_path / "decision").write_text(json.dumps(unknown))
     annotate_model.python_func(decision=SimpleNamespace(path=str(tmp_path / "decision")), name="flights")
-    assert set(tags(1)) == {"window_start", "window_end", "verdict"}
+    assert set(tags(1)) == {"window_start", "window_end", "model_digest", "verdict"}
 
 
 @pytest.mark.usefixtures("versions")
