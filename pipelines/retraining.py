@@ -11,6 +11,7 @@ from loopline.components import (
     train_xgboost,
     validate_data,
 )
+from loopline.components.data.log_columns import TIME
 from loopline.pipelines.judging import judge_and_register
 from loopline.pipelines.settings import configure
 
@@ -85,7 +86,7 @@ def retraining(
     )
     configure(checked, "Validate data")
     split = split_data(
-        data=checked.outputs["valid"], method="time", column="loopline_time", validation_size=validation_size,
+        data=checked.outputs["valid"], method="time", column=TIME, validation_size=validation_size,
         test_start=extended.outputs["Output"], seed=seed,
     )  # fmt: skip
     configure(split, "Split data")

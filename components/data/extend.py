@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.casting import fit
+from loopline.components.data.log_columns import PREFIX, TIME
 from loopline.components.data.schema import kind_of
 from loopline.components.data.tables import check_columns, open_parquet, read_batches
 from loopline.components.data.writing import TableSink, writing_table
@@ -21,12 +22,10 @@ from loopline.components.errors import InputError
 
 logger = logging.getLogger("loopline")
 
-#: The column that says when a row was, in the traffic log and in what is written.
-TIME = "loopline_time"
 _INSTANT = pa.timestamp("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: What the traffic log adds to the features: its own columns, and the predictions.
-_LOG, _PREDICTION, _PROBABILITY = "loopline_", "prediction", "probability_"
+#: The predicted columns of the traffic log.
+_PREDICTION, _PROBABILITY = "prediction", "probability_"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _common_columns(history: str | Path, recent: str | Path, target: str, time_c
             f"Column {time_column!r} of the history holds {old.field(time_column).type} and no timestamps: name "
             "another time column, or none."
         )
-    columns = [_plain(field) for field in old if field.name in new and not field.name.startswith(_LOG)]
+    columns = [_plain(field) for field in old if field.name in new and not field.name.startswith(PREFIX)]
     if len(columns) < 2:
         raise InputError(
             f"History and traffic have no feature in common: the history has {', '.join(map(repr, old.names))}, the "
@@ -124,7 +123,7 @@ def _features(names: Sequence[str], target: str) -> list[str]:
     return [
         name
         for name in names
-        if name not in (target, _PREDICTION) and not name.startswith((_LOG, _PROBABILITY))
+        if name not in (target, _PREDICTION) and not name.startswith((PREFIX, _PROBABILITY))
     ]  # fmt: skip
 
 

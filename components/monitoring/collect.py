@@ -14,22 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.log_columns import DIGEST, ID, ROW, SITE, TIME, VERSION
 from loopline.components.data.writing import TableSink, writing_table
 from loopline.components.errors import InputError
 from loopline.components.monitoring.collected import Collected
-from loopline.components.monitoring.parts import (
-    DIGEST,
-    ID,
-    ROW,
-    SITE,
-    TIME,
-    VERSION,
-    BrokenPart,
-    Layout,
-    PartRows,
-    count_rows,
-    read_part,
-)
+from loopline.components.monitoring.parts import BrokenPart, Layout, PartRows, count_rows, read_part
 from loopline.components.monitoring.traffic_log import Log, Part, find_models, find_parts, find_sites, open_log
 from loopline.components.monitoring.truth import Key, label_rows, read_labels
 from loopline.components.monitoring.window import Window

@@ -14,24 +14,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loopline.components.data.casting import fit
+from loopline.components.data.log_columns import DIGEST, ID, IMAGE, LATENCY, NAME, ROW, SITE, TIME, VERSION
 from loopline.components.data.schema import Schema
 from loopline.components.errors import InputError, TemporaryError
 from loopline.components.model.directory import Manifest, read_manifest
 from loopline.components.monitoring.traffic_log import Part
 from loopline.components.monitoring.window import Window
 
-#: What every row of a log says of itself.
-ID, ROW, TIME, DIGEST = "loopline_request_id", "loopline_row", "loopline_time", "loopline_model_digest"
-VERSION, SITE = "loopline_model_version", "loopline_site"
+#: The types of what every row of a log says of itself.
 LOG_COLUMNS = {
     ID: pa.string(),
     ROW: pa.int32(),
     TIME: pa.timestamp("us", "UTC"),
-    "loopline_latency_ms": pa.float32(),
-    "loopline_model_name": pa.string(),
+    LATENCY: pa.float32(),
+    NAME: pa.string(),
     VERSION: pa.string(),
     DIGEST: pa.string(),
-    "loopline_image_digest": pa.string(),
+    IMAGE: pa.string(),
     SITE: pa.string(),
 }
 #: Without these a file is no traffic log.

@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.log_columns import DIGEST, SITE, TIME, VERSION
 from loopline.components.data.tables import check_columns, open_parquet, read_batches
 from loopline.components.evaluation.scored import bound_probabilities, read_truth
 from loopline.components.model.directory import Manifest
 from loopline.components.model.targets import is_labeled
-
-TIME, SITE, VERSION, DIGEST = "loopline_time", "loopline_site", "loopline_model_version", "loopline_model_digest"
 
 
 @dataclass(frozen=True)

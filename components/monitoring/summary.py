@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from loopline.components.data.log_columns import DIGEST, ID, PREFIX, ROW
 from loopline.components.data.tables import check_columns, open_parquet
 from loopline.components.errors import InputError
 from loopline.components.monitoring.reference import Reference, Watched, encode_column
 from loopline.components.monitoring.sampling import Sample, hash_text, mix
 from loopline.components.monitoring.tallies import CategoryTally, NumberTally
 
-REQUEST, ROW, DIGEST = "loopline_request_id", "loopline_row", "loopline_model_digest"
 #: Rows of the window that travel to the tests.
 SAMPLE = 10_000
 #: Arrow and NumPy let go of Python's lock; more threads would need more memory.
@@ -30,7 +30,7 @@ _THREADS = 2
 #: Rows looked at together: one column of them fits in the processor's cache, 30 in some MB.
 BATCH = 32_768
 #: In the sample, whether a row was predicted by the model that is watched.
-OWN = "loopline_own"
+OWN = f"{PREFIX}own"
 
 
 @dataclass
@@ -211,7 +211,7 @@ class _Part:
 
 def _summarize_parts(parts: Sequence[_Part], reference: Reference, sample: int, seed: int) -> Summary:
     summary = Summary.empty(reference, sample)
-    wanted = [REQUEST, ROW, DIGEST, *(column.name for column in reference.columns)]
+    wanted = [ID, ROW, DIGEST, *(column.name for column in reference.columns)]
     for path, groups in itertools.groupby(parts, key=lambda part: part.path):
         groups = list(groups)
         columns = [name for name in wanted if name in groups[0].schema.names]
@@ -234,7 +234,7 @@ def open_stream(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
     Returns:
         The open file. Text comes as positions in a dictionary, which it mostly is in the file.
     """
-    texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != REQUEST]
+    texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != ID]
     # A buffered stream reads pages, not whole columns of a row group.
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16, read_dictionary=texts)
 
@@ -252,7 +252,7 @@ def _own_rows(batch: pa.RecordBatch, reference: Reference) -> np.ndarray:
 
 def _priorities(batch: pa.RecordBatch, seed: int, start: int) -> np.ndarray:
     """Return what decides which rows are kept: a hash of what identifies a row, or of its number in the stream."""
-    if REQUEST not in batch.schema.names or ROW not in batch.schema.names:
+    if ID not in batch.schema.names or ROW not in batch.schema.names:
         return mix(np.arange(start, start + batch.num_rows), seed)
     rows = pc.fill_null(batch.column(ROW), 0).to_numpy(zero_copy_only=False)
-    return mix(hash_text(pc.cast(batch.column(REQUEST), pa.string())) ^ mix(rows, 1), seed)
+    return mix(hash_text(pc.cast(batch.column(ID), pa.string())) ^ mix(rows, 1), seed)

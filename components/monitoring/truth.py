@@ -13,15 +13,13 @@ import pyarrow.compute as pc
 from loopline.components.data.casting import fit
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.log_columns import ID, PREFIX
 from loopline.components.data.sources import Source, find_sources
 from loopline.components.data.streams import download, sniff
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.errors import AbsentError, InputError
-from loopline.components.monitoring.parts import ID, Layout
+from loopline.components.monitoring.parts import Layout
 from loopline.components.parameters import split_names
-
-#: Before the name of a column of the traffic log where the truth's files leave it out.
-_PREFIX = "loopline_"
 
 
 @dataclass
@@ -80,12 +78,12 @@ class Key:
         """
         names = split_names(text)
         known = layout.schema.names
-        columns = [name if name in known else _PREFIX + name for name in names]
+        columns = [name if name in known else PREFIX + name for name in names]
         wrong = [name for name, column in zip(names, columns, strict=True) if column not in known]
         if wrong or not names:
             raise InputError(
                 f"truth_key {text!r} names no column of the predictions{f': {wrong[0]!r}' if wrong else ''}; they have "
-                f"{', '.join(name.removeprefix(_PREFIX) for name in known)}."
+                f"{', '.join(name.removeprefix(PREFIX) for name in known)}."
             )
         types = [layout.schema.field(column).type for column in columns]
         return cls(tuple(names), tuple(columns), pa.schema(list(zip(names, types, strict=True))))

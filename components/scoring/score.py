@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from loopline.components.data.casting import fit
 from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.log_columns import DIGEST, NAME, VERSION
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import Source, safe_name
 from loopline.components.data.streams import download, sniff
@@ -101,7 +102,7 @@ def score_partition(
         except AbsentError:
             logger.warning("%s has no rows", safe_name(source.name))
             return Scored(0, False, "", 0)
-        marks = {"loopline_model_name": name, "loopline_model_version": str(version or "")}
+        marks = {NAME: name, VERSION: str(version or "")}
         finished = Path(aside) / "predictions.parquet"
         with naming_damage(safe_name(source.name)):
             rows, dropped, unfit = _write(table, finished, predictor, kept, marks, source.name)
@@ -145,7 +146,7 @@ def _write(
     """Write the predictions of a table; returns its rows, those without prediction, and the values that did not fit."""
     with open_parquet(table) as file:
         present = file.schema_arrow
-    features, marks = predictor.features, {**marks, "loopline_model_digest": predictor.manifest.digest}
+    features, marks = predictor.features, {**marks, DIGEST: predictor.manifest.digest}
     check_columns(present.names, [*features.names, *kept], safe_name(name))
     kept = kept or present.names
     outputs = predictor.manifest.output_names

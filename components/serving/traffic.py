@@ -22,6 +22,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 
+from loopline.components.data.log_columns import PREFIX
 from loopline.components.data.schema import Schema
 from loopline.components.errors import InputError
 from loopline.components.serving import metrics
@@ -30,8 +31,6 @@ from loopline.components.serving.sinks import Sink, open_sink
 logger = logging.getLogger("loopline")
 #: The partition of a site that has no name: Arrow cannot read one that is empty.
 _UNKNOWN = "unknown"
-#: Before the name of each column that is neither a feature nor a prediction.
-PREFIX = "loopline_"
 #: The most rows and requests that wait, some 80 MB; the rows and seconds after which those waiting are written.
 MAX_ROWS, MAX_REQUESTS, FLUSH_ROWS, FLUSH_S = 100_000, 20_000, 5_000, 10.0
 #: Requests made into columns at once.
