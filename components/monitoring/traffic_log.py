@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from loopline.components.data.places import Bucket, read_place
 from loopline.components.data.sources import Source, is_data_name
 from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
@@ -59,18 +60,12 @@ def open_log(uri: str) -> Log:
     uri = uri.strip() or os.environ.get("LOOPLINE_TRAFFIC_URI", "")
     if not uri and not home_is_kept():
         raise InputError("No traffic log is named: give s3://bucket/prefix, where the sites log; a pod has none.")
-    uri = uri or str(home() / "traffic")
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise InputError(f"The traffic log {uri!r} names no bucket: write s3://bucket/prefix.")
-        return _BucketLog(parts.netloc, parts.path.strip("/"))
-    if parts.scheme not in ("", "file"):
-        raise InputError(f"The traffic log cannot be at {parts.scheme}://: name a folder or s3://bucket/prefix.")
-    folder = Path(parts.path if parts.scheme else uri).expanduser().absolute()
-    if folder.is_file():
-        raise InputError(f"The traffic log {folder} is a file: name the folder that holds model=NAME/site=NAME/....")
-    return _FolderLog(folder)
+    place = read_place(uri or str(home() / "traffic"), "The traffic log", "be at")
+    if isinstance(place, Bucket):
+        return _BucketLog(*place)
+    if place.is_file():
+        raise InputError(f"The traffic log {place} is a file: name the folder that holds model=NAME/site=NAME/....")
+    return _FolderLog(place)
 
 
 def find_sites(log: Log, model: str) -> list[str]:

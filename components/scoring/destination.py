@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import pyarrow.parquet as pq
 
+from loopline.components.data.places import Bucket, read_place
 from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
 
@@ -56,21 +56,14 @@ def open_destination(uri: str, name: str) -> Destination:
         if not home_is_kept():
             raise InputError("output is empty: name s3://bucket/prefix, since what a pod keeps for itself is lost.")
         uri = str(home() / "scores" / name)
-    parts = urlsplit(uri.strip())
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise InputError(f"output {uri!r} names no bucket: write s3://bucket/prefix.")
-        return _Bucket(parts.netloc, parts.path.strip("/"))
-    if parts.scheme not in ("", "file"):
-        raise InputError(f"Predictions cannot go to {parts.scheme}://: name a folder or s3://bucket/prefix.")
-    folder = Path(parts.path if parts.scheme else uri.strip()).expanduser().absolute()
+    place = read_place(uri.strip(), "The output")
+    if isinstance(place, Bucket):
+        return _Bucket(*place)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"Predictions cannot be written to {folder} ({error.strerror}): name another folder."
-        ) from None
-    return _Folder(folder)
+        raise InputError(f"Predictions cannot be written to {place} ({error.strerror}): name another folder.") from None
+    return _Folder(place)
 
 
 class _Folder:

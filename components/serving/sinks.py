@@ -5,11 +5,11 @@ import io
 import os
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loopline.components.data.places import Bucket, read_place
 from loopline.components.errors import InputError
 
 
@@ -37,14 +37,8 @@ def open_sink(uri: str) -> Sink:
     Raises:
         InputError: It is neither.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise InputError(f"The traffic log {uri!r} names no bucket: write s3://bucket/prefix.")
-        return S3Sink(parts.netloc, parts.path.strip("/"))
-    if parts.scheme not in ("", "file"):
-        raise InputError(f"The traffic log cannot go to {parts.scheme}://: name a folder or s3://bucket/prefix.")
-    return FolderSink(Path(parts.path if parts.scheme else uri).expanduser().absolute())
+    place = read_place(uri, "The traffic log")
+    return S3Sink(*place) if isinstance(place, Bucket) else FolderSink(place)
 
 
 class FolderSink:

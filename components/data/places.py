@@ -1,0 +1,43 @@
+"""Where files are kept: a folder, or a bucket of S3 with a prefix."""
+
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from loopline.components.errors import InputError
+
+
+class Bucket(NamedTuple):
+    """A place in S3.
+
+    Attributes:
+        name: The bucket.
+        prefix: What every key begins with, without slashes at its ends; may be empty.
+    """
+
+    name: str
+    prefix: str
+
+
+def read_place(uri: str, what: str, verb: str = "go to") -> Bucket | Path:
+    """Read where files are kept; nothing is looked up or made.
+
+    Args:
+        uri: A folder, as a path or ``file://``, or ``s3://bucket/prefix``.
+        what: What is kept there, for the message, such as ``The traffic log``.
+        verb: What it cannot do elsewhere, for the message.
+
+    Returns:
+        The bucket, or the folder's absolute path.
+
+    Raises:
+        InputError: It is neither.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise InputError(f"{what} {uri!r} names no bucket: write s3://bucket/prefix.")
+        return Bucket(parts.netloc, parts.path.strip("/"))
+    if parts.scheme not in ("", "file"):
+        raise InputError(f"{what} cannot {verb} {parts.scheme}://: name a folder or s3://bucket/prefix.")
+    return Path(parts.path if parts.scheme else uri).expanduser().absolute()
