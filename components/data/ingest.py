@@ -1,6 +1,7 @@
 """Bring a table in: from a path, S3 or HTTPS, from CSV or Parquet, to one Parquet file."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +9,8 @@ import pyarrow as pa
 from loopline.components.data.csv_types import ARROW_TYPES
 from loopline.components.data.ingest_csv import write_csv
 from loopline.components.data.ingest_parquet import write_parquet
-from loopline.components.data.sources import find_sources, safe_name
-from loopline.components.data.streams import sniff
+from loopline.components.data.sources import Source, find_sources, safe_name
+from loopline.components.data.streams import download, sniff
 from loopline.components.data.writing import describe_file
 from loopline.components.errors import InputError
 from loopline.components.parameters import parse_object, split_names
@@ -65,6 +66,30 @@ def ingest(
     files = f"{len(sources):,} files, " if len(sources) > 1 else ""
     logger.info("%s%s rows x %s columns, %s", files, f"{rows:,}", len(schema), result["digest"][:19])
     return result
+
+
+def as_parquet(
+    source: Source, folder: Path, columns: Sequence[str] = (), declared: dict[str, pa.DataType] | None = None
+) -> Path:
+    """Have one source as a local Parquet file; what is Parquet already is left as it is.
+
+    Args:
+        source: CSV or Parquet.
+        folder: Where to write a file when there is none.
+        columns: The columns to keep of CSV; all when empty.
+        declared: Types given for some columns of CSV.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The source cannot be reached or read.
+    """
+    if sniff(source) == "parquet":
+        return download(source, folder)[0]
+    path = folder / "table.parquet"
+    write_csv([source], path, columns, declared=declared)
+    return path
 
 
 def _parse_types(text: str) -> dict[str, pa.DataType]:

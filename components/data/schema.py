@@ -38,6 +38,11 @@ class Column:
         if self.kind not in KINDS:
             raise InputError(f"Column {self.name!r} has the unknown kind {self.kind!r}: use one of {', '.join(KINDS)}.")
 
+    @property
+    def feature_type(self) -> pa.DataType:
+        """The Arrow type in which a model takes the column: text, booleans, or numbers in single precision."""
+        return {"category": pa.string(), "boolean": pa.bool_()}.get(self.kind, pa.float32())
+
 
 @dataclass(frozen=True)
 class Schema:

@@ -64,8 +64,7 @@ class Layout:
         """
         manifest = read_manifest(model)
         features = Schema.load(Path(model) / "schema.json").without(manifest.target)
-        kinds = {"category": pa.string(), "boolean": pa.bool_()}
-        columns = LOG_COLUMNS | {column.name: kinds.get(column.kind, pa.float32()) for column in features.columns}
+        columns = LOG_COLUMNS | {column.name: column.feature_type for column in features.columns}
         columns |= dict.fromkeys(manifest.output_names, pa.float32())
         return cls(manifest, features, pa.schema(columns.items()))
 

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 
 from loopline.components.data.casting import fit
 from loopline.components.data.hashing import row_hashes
-from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.ingest import as_parquet
 from loopline.components.data.log_columns import ID, PREFIX
 from loopline.components.data.sources import Source, find_sources
-from loopline.components.data.streams import download, sniff
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.errors import AbsentError, InputError
 from loopline.components.monitoring.parts import Layout
@@ -306,13 +305,9 @@ def _batches(uri: str, key: Key, layout: Layout) -> Iterator[pa.RecordBatch]:
 
 def _file_batches(source: Source, columns: list[str], key: Key) -> Iterator[pa.RecordBatch]:
     with tempfile.TemporaryDirectory(prefix="loopline-truth-") as folder:
-        if sniff(source) == "parquet":
-            path, _ = download(source, Path(folder))
-        else:
-            path = Path(folder) / "truth.parquet"
-            # Text stays text: an id of digits is no number.
-            declared = {field.name: field.type for field in key.schema if pa.types.is_string(field.type)}
-            write_csv([source], path, columns, declared=declared)
+        # Text stays text: an id of digits is no number.
+        declared = {field.name: field.type for field in key.schema if pa.types.is_string(field.type)}
+        path = as_parquet(source, Path(folder), columns, declared)
         with naming_damage(source.name):
             with open_parquet(path) as file:
                 check_columns(file.schema_arrow.names, columns, source.name)

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.casting import fit
-from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.ingest import as_parquet
 from loopline.components.data.log_columns import DIGEST, NAME, VERSION
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import Source, safe_name
-from loopline.components.data.streams import download, sniff
+from loopline.components.data.streams import download
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.data.writing import writing_table
 from loopline.components.errors import AbsentError, InputError
@@ -32,7 +32,6 @@ from loopline.components.scoring.partitions import content_identity, find_partit
 
 logger = logging.getLogger("loopline")
 
-_KINDS = {"category": pa.string(), "boolean": pa.bool_()}
 #: Rows of one batch: enough for the model to be busy, few enough to hold beside the batch that is written.
 _ROWS = 65_536
 
@@ -97,8 +96,10 @@ def score_partition(
         if written:
             logger.info("%s was scored before: %s", safe_name(source.name), written.uri)
             return Scored(written.rows, True, written.uri, written.dropped)
+        # Text stays text: a code of digits is no number.
+        declared = {column.name: pa.string() for column in predictor.features.columns if column.kind == "category"}
         try:
-            table = _as_parquet(source, predictor.features, Path(aside))
+            table = as_parquet(source, Path(aside), declared=declared)
         except AbsentError:
             logger.warning("%s has no rows", safe_name(source.name))
             return Scored(0, False, "", 0)
@@ -128,16 +129,6 @@ def _file_name(source: Source, identity: str, manifest: Manifest, version: int, 
     content = json.dumps([safe_name(source.name), identity, version, kept])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{stem}-{digest}-{manifest.digest.removeprefix('sha256:')[:16]}.parquet"
-
-
-def _as_parquet(source: Source, features: Schema, folder: Path) -> Path:
-    if sniff(source) == "parquet":
-        return download(source, folder)[0]
-    path = folder / "partition.parquet"
-    # Text stays text: a code of digits is no number.
-    declared = {column.name: pa.string() for column in features.columns if column.kind == "category"}
-    write_csv([source], path, declared=declared)
-    return path
 
 
 def _write(
@@ -186,7 +177,7 @@ def _fit_features(batch: pa.RecordBatch, features: Schema, unfit: Counter) -> tu
     columns, usable = [], np.ones(batch.num_rows, bool)
     for column in features.columns:
         values = batch.column(column.name)
-        fitted, _ = fit(values, _KINDS.get(column.kind, pa.float32()))
+        fitted, _ = fit(values, column.feature_type)
         wrong = np.asarray(pc.and_(fitted.is_null(), values.is_valid()))
         if pa.types.is_floating(fitted.type):
             wrong = wrong | np.asarray(pc.is_inf(fitted).fill_null(False))
