@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from loopline.components.monitoring.evidence import Evidence, read_evidence
+from loopline.components.monitoring.evidence import Evidence
 from loopline.components.monitoring.past import RETRAIN, Past
 from loopline.components.monitoring.policy import DRIFT, EITHER, PERFORMANCE, Policy
 from loopline.components.monitoring.soundness import find_broken
@@ -121,21 +121,11 @@ class _Call:
         return f"{self.says} That holds for {self.streak} {windows}, and it takes {self.needed}."
 
 
-def decide(
-    counts: str | Path,
-    drift: str | Path,
-    performance: str | Path,
-    service: str | Path,
-    history: Sequence[Mapping],
-    policy: Policy,
-) -> Decision:
+def decide(seen: Evidence, history: Sequence[Mapping], policy: Policy) -> Decision:
     """Decide what is to be done about a model; the same input always gives the same decision.
 
     Args:
-        counts: The JSON that ``collect_traffic`` wrote.
-        drift: That of ``detect_drift``.
-        performance: That of ``measure_performance``.
-        service: That of ``check_service``.
+        seen: The window as the steps saw it, see ``read_evidence``.
         history: The decisions of earlier windows, see ``read_history``.
         policy: When to retrain.
 
@@ -143,9 +133,8 @@ def decide(
         The decision.
 
     Raises:
-        InputError: A file is missing or is not what that step writes.
+        InputError: A decision of the history is none.
     """
-    seen = read_evidence(counts, drift, performance, service)
     past = Past(history, seen.window, seen.digest)
     new_labels = past.new_labels(seen.counts["labeled"])
     broken = find_broken(seen, policy.max_dropped)

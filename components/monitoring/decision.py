@@ -37,9 +37,9 @@ def decide_window(
     Raises:
         InputError: An input cannot be used, or MLflow cannot be reached or refuses.
     """
-    window = read_evidence(counts, drift, performance, service).window
-    history = read_history(name, window.end.isoformat())
-    decision = decide(counts, drift, performance, service, history, policy)
+    seen = read_evidence(counts, drift, performance, service)
+    history = read_history(name, seen.window.end.isoformat())
+    decision = decide(seen, history, policy)
     page = decision_report(decision, history)
     document = asdict(decision)
     files = {"counts.json": counts, "drift.json": drift, "performance.json": performance, "service.json": service}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.data.tables import file_digest
-from loopline.components.errors import InputError
+from loopline.components.monitoring.window import read_instant
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
 from loopline.components.registry.store import Store, open_store
 from loopline.components.registry.versions import check_name
@@ -138,11 +138,7 @@ def _experiment(name: str) -> str:
 
 
 def _seconds(instant: str) -> float:
-    try:
-        moment = datetime.fromisoformat(instant)
-    except ValueError:
-        raise InputError(f"{instant!r} is no instant: write it like 2026-11-24T14:00:00+00:00.") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return read_instant(instant, "The instant").timestamp()
 
 
 def _search(store: Store, experiment: str, condition: str, limit: int = _PAGE) -> "list[Run]":

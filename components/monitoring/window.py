@@ -39,9 +39,9 @@ def read_window(start: str, end: str, hours: float) -> Window:
     Raises:
         InputError: A text is no instant, the length is not positive, or the end is not after the start.
     """
-    last = _read_instant(end, "end") if end.strip() else datetime.now(UTC)
+    last = read_instant(end, "end") if end.strip() else datetime.now(UTC)
     if start.strip():
-        first = _read_instant(start, "start")
+        first = read_instant(start, "start")
     else:
         try:
             first = last - timedelta(hours=hours) if math.isfinite(hours) and hours > 0 else last
@@ -57,12 +57,22 @@ def read_window(start: str, end: str, hours: float) -> Window:
     return Window(first, last)
 
 
-def _read_instant(text: str, parameter: str) -> datetime:
+def read_instant(text: str, what: str) -> datetime:
+    """Read an instant.
+
+    Args:
+        text: ISO 8601; without a zone it is UTC.
+        what: What gives it, for the message.
+
+    Returns:
+        The instant, in UTC.
+
+    Raises:
+        InputError: The text is none.
+    """
     try:
         instant = datetime.fromisoformat(text.strip())
         instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
         return instant.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InputError(
-            f"{parameter} {text!r} is no instant: write it like 2026-11-24T14:00:00+00:00, or leave it empty."
-        ) from None
+        raise InputError(f"{what} {text!r} is no instant: write it like 2026-11-24T14:00:00+00:00.") from None

@@ -7,6 +7,7 @@ from monitoring_documents import DIGEST, earlier, make_documents, span, write_do
 
 from loopline.components.errors import InputError
 from loopline.components.monitoring.decide import decide
+from loopline.components.monitoring.evidence import read_evidence
 from loopline.components.monitoring.policy import Policy
 
 WORSE = {"verdict": "worse", "reason": "Worse by log loss."}
@@ -26,7 +27,8 @@ def judge(tmp_path):
     """Decide about a window that differs from a good one by what is given."""
 
     def run(history=(), policy=None, **changes):
-        return decide(*write_documents(tmp_path / "window", make_documents(**changes)), history, policy or Policy())
+        paths = write_documents(tmp_path / "window", make_documents(**changes))
+        return decide(read_evidence(*paths), history, policy or Policy())
 
     return run
 
@@ -341,7 +343,7 @@ def test_what_no_step_wrote_is_refused(tmp_path, document, text, message):
     if text is not None:
         (tmp_path / document).write_text(text)
     with pytest.raises(InputError, match=message):
-        decide(*paths, [], Policy())
+        decide(read_evidence(*paths), [], Policy())
 
 
 @pytest.mark.parametrize(

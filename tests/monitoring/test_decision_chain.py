@@ -13,6 +13,7 @@ from loopline.components.data.tables import write_table
 from loopline.components.monitoring.collect import collect
 from loopline.components.monitoring.decide import decide
 from loopline.components.monitoring.drift import DriftSettings, detect
+from loopline.components.monitoring.evidence import read_evidence
 from loopline.components.monitoring.performance import measure
 from loopline.components.monitoring.policy import Policy
 from loopline.components.monitoring.service import HEALTHY, Service, SiteService
@@ -43,7 +44,7 @@ def watch(trained, tmp_path):
         measure(model, traffic).save(performance)
         sites = {"edge": SiteService(HEALTHY, requests=400)}
         Service(HEALTHY, "400 requests within the objectives.", "metrics", WINDOW.to_dict(), sites, Slo()).save(service)
-        return decide(counts, drift, performance, service, [], Policy())
+        return decide(read_evidence(counts, drift, performance, service), [], Policy())
 
     return run
 

@@ -5,6 +5,7 @@ from monitoring_documents import earlier, make_documents, write_documents
 
 from loopline.components.monitoring.decide import decide
 from loopline.components.monitoring.decision_page import decision_report
+from loopline.components.monitoring.evidence import read_evidence
 from loopline.components.monitoring.policy import Policy
 
 FIGURES = {
@@ -26,7 +27,7 @@ def draw(tmp_path):
     def run(history=(), policy=None, **changes):
         paths = write_documents(tmp_path / "window", make_documents(**changes))
         policy = policy or Policy()
-        decision_report(decide(*paths, history, policy), history).write(tmp_path / "page.html")
+        decision_report(decide(read_evidence(*paths), history, policy), history).write(tmp_path / "page.html")
         return (tmp_path / "page.html").read_text()
 
     return run

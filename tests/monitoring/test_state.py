@@ -17,6 +17,7 @@ from loopline.components.environment import environment, home
 from loopline.components.errors import InputError
 from loopline.components.monitoring.decide import decide
 from loopline.components.monitoring.decision import decide_window
+from loopline.components.monitoring.evidence import read_evidence
 from loopline.components.monitoring.policy import Policy
 from loopline.components.monitoring.state import read_history, read_service_state, record, window_key
 from loopline.components.registry.store import open_store
@@ -129,7 +130,7 @@ def test_a_rerun_of_an_older_window_does_not_see_later_ones(tmp_path, write):
     first, _ = decide_window("flights", *paths, Policy())
     write(0, 24, verdict="retrain")
     again, _ = decide_window("flights", *paths, Policy())
-    assert again == first == decide(*paths, [], Policy())
+    assert again == first == decide(read_evidence(*paths), [], Policy())
     assert len(runs()) == 2
 
 
