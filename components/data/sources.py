@@ -21,6 +21,12 @@ TIMEOUT = (10, 60)
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
+def is_private(url: str) -> bool:
+    """Return whether nobody can listen on the way to an address: over https, or on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in LOCAL_HOSTS
+
+
 @dataclass(frozen=True)
 class Source:
     """One file to read, from its first byte as often as needed.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loopline.components.data.sources import LOCAL_HOSTS
+from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.delivery.git_failures import GitError, explain_git
 from loopline.components.environment import ca_bundle, home
 from loopline.components.errors import InputError
@@ -202,7 +202,7 @@ def _configuration(env: Mapping[str, str], arguments: Sequence[str], has_passwor
     settings = list(_SETTINGS.items())
     for url in arguments:
         parts = urlsplit(url) if re.match("https?://", url) else None
-        if parts and has_password and (parts.scheme == "https" or parts.hostname in LOCAL_HOSTS):
+        if parts and has_password and is_private(url):
             # The empty value forgets the helpers of this machine, which would be asked first and store the password.
             settings += [
                 ("credential.helper", ""),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import requests
 
 from loopline.components.data.schema import Schema
-from loopline.components.data.sources import LOCAL_HOSTS
+from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
@@ -328,11 +328,19 @@ def _request(
         raise InputError(f"The certificate authorities in {verify} cannot be read: name a PEM file.") from None
 
 
+def site_token(address: str) -> dict[str, str]:
+    """Return the header with the token of a protected service; none where somebody on the way could read it.
+
+    Args:
+        address: Where the request goes.
+    """
+    token = os.environ.get("LOOPLINE_SITE_TOKEN", "").strip()
+    return {"Authorization": f"Bearer {token}"} if token and is_private(address) else {}
+
+
 def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Add the token of a protected service, where nobody on the way can read it."""
-    parts, token = urlsplit(request.url), os.environ.get("LOOPLINE_SITE_TOKEN", "").strip()
-    if token and (parts.scheme == "https" or parts.hostname in LOCAL_HOSTS):
-        request.headers["Authorization"] = f"Bearer {token}"
+    request.headers.update(site_token(request.url))
     return request
 
 

@@ -4,19 +4,18 @@ import asyncio
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from loopline.components.data.sources import LOCAL_HOSTS, safe_name
+from loopline.components.data.sources import safe_name
 from loopline.components.delivery.golden import Golden, read_golden, replay
-from loopline.components.delivery.inference import build_request
+from loopline.components.delivery.inference import build_request, infer_path, site_token
 from loopline.components.errors import InputError
 from loopline.components.monitoring.load import Load, Tally, Target
 from loopline.components.monitoring.web import check_url
@@ -175,15 +174,12 @@ def _check_limits(p99_ms: float, most_rate: float, seconds: float, budget_s: flo
 
 
 def _target(address: str, golden: Golden) -> Target:
-    headers = {"Content-Type": "application/json"}
-    token, parts = os.environ.get("LOOPLINE_SITE_TOKEN", "").strip(), urlsplit(address)
-    if token and (parts.scheme == "https" or parts.hostname in LOCAL_HOSTS):
-        headers["Authorization"] = f"Bearer {token}"
+    headers = {"Content-Type": "application/json", **site_token(address)}
     bodies = [
         json.dumps(build_request(row.rows, row.features)).encode()
         for row in (golden.slice(place, 1) for place in range(golden.rows.num_rows))
     ]
-    return Target(f"{address}/v2/models/{quote(golden.model, safe='')}/infer", bodies, headers, MOST_OPEN)
+    return Target(address + infer_path(golden.model), bodies, headers, MOST_OPEN)
 
 
 class _Search:

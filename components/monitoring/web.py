@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from loopline.components.data.sources import LOCAL_HOSTS, safe_name
+from loopline.components.data.sources import LOCAL_HOSTS, is_private, safe_name
 from loopline.components.delivery.inference import RefusedError, UnreachableError
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
@@ -62,7 +62,7 @@ def call(
         InputError: The answer is too long, or the certificate authorities cannot be read.
     """
     parts, name = urlsplit(url), safe_name(url)
-    secret = token.strip() if parts.scheme == "https" or parts.hostname in LOCAL_HOSTS else ""
+    secret = token.strip() if is_private(url) else ""
     verify = ca_bundle() or True
     try:
         with requests.Session() as session:
