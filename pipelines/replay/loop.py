@@ -2,14 +2,13 @@
 
 import datetime
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-from loopline.components.delivery.git import default_repository
+from loopline.components.delivery.git import default_repository, run_git
 from loopline.components.errors import InputError
 from loopline.pipelines.engine import Run, run_pipeline
 from loopline.pipelines.progress import Progress
@@ -150,8 +149,7 @@ def _serving() -> list[SiteState]:
 
 
 def _git(*words: str) -> str:
-    command = ["git", "--git-dir", str(default_repository()), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return run_git(["--git-dir", str(default_repository()), *words])
 
 
 def _head() -> str:

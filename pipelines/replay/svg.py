@@ -3,7 +3,9 @@
 import html
 from collections.abc import Sequence
 
-INK, SOFT, LINE, PAPER = "#1b1f24", "#5b6470", "#d9dee4", "#ffffff"
+from loopline.components.plotting import INK, LINE
+
+PAPER = "#ffffff"
 
 
 class Drawing:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from loopline.components.evaluation.metrics import find_metric
-from loopline.components.plotting import in_text
-from loopline.pipelines.replay.svg import INK, LINE, PAPER, SOFT, Drawing
+from loopline.components.plotting import ACCENT, INK, LINE, SECOND, SOFT, in_text, short_name
+from loopline.pipelines.replay.svg import PAPER, Drawing
 from loopline.pipelines.replay.timeline import Month, Timeline
 from loopline.pipelines.replay.timeline_words import name_version
 
 #: Blue and vermilion stay apart for every kind of color vision; each has a shape of its own, too.
-LOOP, CONTROL = "#0b5cad", "#c8561b"
+LOOP, CONTROL = ACCENT, SECOND
 MARK = "#6a2c8f"
 _PALE, _BAR = "#eef1f4", "#78828e"
 #: None of them close to the colors of loop and control.
@@ -161,7 +161,7 @@ def _draw_drift(canvas: _Canvas, top: float, height: float) -> None:
             canvas.drawing.box(x - width / 2, y, width, axis.bottom - y, color, edge=SOFT, note=note)
         text = {"too_few": "too few"}.get(month.drift.verdict, "" if score is None else f"{score:.2f}")
         if canvas.is_wide and month.drift.columns and month.drift.verdict == "drift":
-            text += " " + _short(month.drift.columns[0].name, 11)
+            text += " " + short_name(month.drift.columns[0].name, 11)
         canvas.drawing.text(x, axis.y(score or 0) - 5, text, anchor="middle", size=canvas.small)
 
 
@@ -263,7 +263,7 @@ def _draw_versions(canvas: _Canvas, top: float, height: float) -> None:
     numbers = list(dict.fromkeys(version for month in canvas.months for version in _versions(month)))
     for row, site in enumerate(sites):
         y = top + row * 26
-        canvas.drawing.text(canvas.left - 8, y + 17, _short(site, 11), anchor="end", size=canvas.small, color=SOFT)
+        canvas.drawing.text(canvas.left - 8, y + 17, short_name(site, 11), anchor="end", size=canvas.small, color=SOFT)
         for first, end, version, image in _spans(canvas.months, site):
             fill = _VERSIONS[numbers.index(version) % len(_VERSIONS)]
             x, width = canvas.start(first), (end - first) * canvas.column
@@ -286,7 +286,7 @@ def _draw_versions(canvas: _Canvas, top: float, height: float) -> None:
 def _draw_latency(canvas: _Canvas, top: float, height: float) -> None:
     sites = canvas.timeline.sites
     colors = {site: _SITES[row % len(_SITES)] for row, site in enumerate(sites)}
-    keys = [_Key(colors[site], _short(site, 14), "dot") for site in sites]
+    keys = [_Key(colors[site], short_name(site, 14), "dot") for site in sites]
     canvas.title(top, "Latency of a request in ms: dot p50, bar p99", keys)
     traffic = [one.traffic for month in canvas.months for one in month.sites.values()]
     axis = canvas.axis([one.p99_ms or 0.0 for one in traffic] or [1.0], top + _TITLE_H, height, from_zero=True)
@@ -320,10 +320,6 @@ def _spans(months: Sequence[Month], site: str) -> list[tuple[int, int, str, str]
         else:
             spans.append((position, position + 1, one.version, one.image))
     return spans
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def _signed(value: float) -> str:
