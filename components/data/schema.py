@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 
 #: What a column can hold. ``category`` is any text; ``number`` is a float, ``integer`` and ``boolean`` may be null.
@@ -121,8 +122,7 @@ class Schema:
 
     def save(self, path: str | Path) -> None:
         """Write the schema as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> "Schema":

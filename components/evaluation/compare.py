@@ -1,6 +1,5 @@
 """Champion against challenger on the same rows."""
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from loopline.components.data.tables import open_parquet
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
 from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, Metric, find_metric, resolve_direction, score
@@ -85,8 +85,7 @@ class Verdict:
 
     def save(self, path: str | Path) -> None:
         """Write the verdict as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, asdict(self))
 
     @property
     def metadata(self) -> dict:

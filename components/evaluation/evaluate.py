@@ -1,7 +1,6 @@
 """Evaluate one model on labeled test rows."""
 
 import dataclasses
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 from sklearn.metrics import confusion_matrix
 
 from loopline.components.data.tables import check_columns, file_digest, open_parquet
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates
 from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
@@ -123,8 +123,7 @@ class Evaluation:
 
     def save(self, path: str | Path) -> None:
         """Write the evaluation as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, self.to_dict())
 
     def flat_metrics(self) -> dict[str, float]:
         """Return every defined metric and its bounds by name: ``roc_auc``, ``roc_auc_low``, ``roc_auc_high``."""

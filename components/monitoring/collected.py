@@ -1,11 +1,11 @@
 """What was collected of a window of traffic, and what was not."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from loopline.components.documents import write_document
 from loopline.components.monitoring.truth import TruthCounts
 from loopline.components.monitoring.window import Window
 from loopline.components.report import Report
@@ -105,7 +105,7 @@ class Collected:
 
     def save(self, path: str | Path) -> None:
         """Write the counts as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, self.to_dict())
 
     def report(self) -> Report:
         """Return the counts as a page."""

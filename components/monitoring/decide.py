@@ -4,12 +4,12 @@ Performance that was measured against the truth decides: of the signals that nee
 retraining paid. An estimate never retrains. Broken data are for people: what learns from them is worse than what waits.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from loopline.components.documents import write_document
 from loopline.components.monitoring.evidence import Evidence
 from loopline.components.monitoring.past import RETRAIN, Past
 from loopline.components.monitoring.policy import DRIFT, EITHER, PERFORMANCE, Policy
@@ -74,8 +74,7 @@ class Decision:
 
     def save(self, path: str | Path) -> None:
         """Write everything as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, asdict(self))
 
     @property
     def metadata(self) -> dict:

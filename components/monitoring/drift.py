@@ -4,11 +4,11 @@ Drift is what is **significant** over all tests together and **large**: a millio
 significant, and a hundred make every difference look large. Both are needed (``drift_settings.py`` says what is large).
 """
 
-import json
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from loopline.components.documents import write_document
 from loopline.components.monitoring.broken import find_fault, typical_sizes
 from loopline.components.monitoring.drift_settings import DriftSettings
 from loopline.components.monitoring.drift_tests import Significance, test_window
@@ -128,8 +128,7 @@ class Drift:
 
     def save(self, path: str | Path) -> None:
         """Write the verdict as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, self.to_dict())
 
 
 def detect(model: str | Path, traffic: str | Path, settings: DriftSettings | None = None) -> Drift:

@@ -1,6 +1,5 @@
 """Measure how good the served predictions were, as far as the truth is known; estimate it where it is not."""
 
-import json
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import Replicates, check_replicates, choose_rows, resample
 from loopline.components.evaluation.intervals import score_constant, score_with_intervals
@@ -86,8 +86,7 @@ class Performance:
 
     def save(self, path: str | Path) -> None:
         """Write everything as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(self), indent=2, allow_nan=False), encoding="utf-8")
+        write_document(path, asdict(self))
 
     @property
     def flat_metrics(self) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 from loopline.components.data.sources import safe_name
 from loopline.components.delivery.golden import Golden, read_golden, replay
 from loopline.components.delivery.inference import build_request, infer_path, site_token
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.load import Load, Tally, Target
 from loopline.components.monitoring.web import check_url
@@ -114,8 +115,7 @@ class Capacity:
         Args:
             path: The file.
         """
-        text = json.dumps({**asdict(self), "at_least": self.at_least}, indent=2, allow_nan=False)
-        Path(path).write_text(f"{text}\n", encoding="utf-8")
+        write_document(path, {**asdict(self), "at_least": self.at_least})
 
 
 def probe(

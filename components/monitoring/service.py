@@ -1,6 +1,5 @@
 """Check how sites served in a window: reliability, speed, room to grow, and how fast their budgets burn."""
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from loopline.components.data.sources import safe_name
 from loopline.components.delivery.config_repository import ConfigRepository, parse_sites
 from loopline.components.delivery.git_repository import open_repository
 from loopline.components.delivery.inference import UnreachableError
+from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.activity import Activity, Look, grow
 from loopline.components.monitoring.prometheus import open_prometheus, read_activities
@@ -149,8 +149,7 @@ class Service:
         Args:
             path: The file.
         """
-        text = json.dumps(asdict(self), indent=2, allow_nan=False)
-        Path(path).write_text(f"{text}\n", encoding="utf-8")
+        write_document(path, asdict(self))
 
 
 def check_service(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.data.tables import file_digest
+from loopline.components.documents import write_document
 from loopline.components.monitoring.window import read_instant
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
 from loopline.components.registry.store import Store, open_store
@@ -163,7 +164,7 @@ def _fill(store: Store, run: str, decision: Mapping, files: Mapping[str, str | P
             target = Path(folder) / name
             target.write_bytes(Path(path).read_bytes())
             store.client.log_artifact(run, str(target))
-        document.write_text(json.dumps(decision, indent=2, allow_nan=False), encoding="utf-8")
+        write_document(document, decision)
         store.client.log_artifact(run, str(document))
     store.client.set_terminated(run, "FINISHED", end_time=int(datetime.now(UTC).timestamp() * 1000))
 
