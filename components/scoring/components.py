@@ -49,7 +49,7 @@ def score_partition(
         keep: Comma-separated columns to keep of the partition; all when empty.
 
     Returns:
-        Where the predictions are; empty when the partition has no rows.
+        Where the predictions are; empty when the partition is a CSV without rows.
 
     Raises:
         InputError: The partition lacks a feature, no row of it fits, or something cannot be read or written.

@@ -43,7 +43,7 @@ class Scored:
     Attributes:
         rows: Its rows.
         skipped: Whether it was done before, with the same content and model.
-        uri: Where the predictions are; empty when the partition has no rows.
+        uri: Where the predictions are; empty when the partition is a CSV without rows.
         dropped: Rows without a prediction, since a value cannot be what the model takes.
         unfit: Such values by column; empty when skipped.
     """
