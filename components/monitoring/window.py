@@ -75,4 +75,6 @@ def read_instant(text: str, what: str) -> datetime:
         instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
         return instant.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InputError(f"{what} {text!r} is no instant: write it like 2026-11-24T14:00:00+00:00.") from None
+        raise InputError(
+            f"{what} {text!r} is no instant: write it like 2026-11-24T14:00:00+00:00, or leave it empty."
+        ) from None
