@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-EXTRAS = "drift,serving,examples,test"
+EXTRAS = "drift,serving,examples,elyra,test"
 SUPPORTED = ((3, 11), (3, 12))
 
 
