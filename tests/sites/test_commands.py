@@ -11,14 +11,14 @@ import sites_world as world
 
 from loopline.components.environment import home
 from loopline.components.errors import InputError
-from loopline.pipelines.sites.commands import add_commands
+from loopline.pipelines.commands.sites import add_options
 from loopline.pipelines.sites.process import find_agent
 
 
 def _run(line: str) -> int:
     parser = argparse.ArgumentParser("loopline")
-    add_commands(parser.add_subparsers(required=True))
-    options = parser.parse_args(["sites", *line.split()])
+    add_options(parser, line.split())
+    options = parser.parse_args(line.split())
     return options.command(options)
 
 

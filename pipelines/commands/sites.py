@@ -21,18 +21,11 @@ examples:
   loopline sites down"""
 
 
-def add_commands(commands) -> None:
-    """Add ``sites`` and its commands to a command line.
-
-    Args:
-        commands: What ``add_subparsers`` of the parser returned. Each command sets ``command``, a function of the
-            parsed options that returns the exit status.
-    """
-    raw = argparse.RawDescriptionHelpFormatter
-    sites = commands.add_parser(
-        "sites", help="serve models on this machine", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=raw
-    )
-    actions = sites.add_subparsers(title="commands", required=True, metavar="COMMAND")
+def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Add the commands of ``sites``."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_up(actions)
     status = actions.add_parser(
         "status", help="what each site serves", description="Show what each site should serve and what it serves.",
