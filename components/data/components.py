@@ -158,9 +158,10 @@ def extend_data(
 
     Args:
         history: The data the model was trained on, as ingest_data wrote them.
-        recent: The traffic with its truth, as collect_traffic wrote it; rows without truth are left out.
+        recent: The traffic with its truth, as collect_traffic wrote it; rows without truth are left out, and so are
+            the few with a value that the history's types have no place for.
         data: The columns that both have, in the history's types, and loopline_time, which says when a row was.
-            Metadata: rows, added, left_out, digest.
+            Metadata: rows, added, left_out, odd, digest.
         target: The column to predict.
         time_column: The history's column of timestamps; when empty, all of the history is older than the traffic.
         test_share: Share of the labeled traffic, the newest, to judge a new model on.
@@ -176,6 +177,7 @@ def extend_data(
 
     extended = extend(history.path, recent.path, data.path, target, time_column, test_share)
     data.metadata.update(
-        rows=extended.rows, added=extended.added, left_out=extended.left_out, digest=file_digest(data.path)
-    )
+        rows=extended.rows, added=extended.added, left_out=extended.left_out, odd=extended.odd,
+        digest=file_digest(data.path),
+    )  # fmt: skip
     return extended.test_start

@@ -4,7 +4,7 @@ The history is read twice and written once, a batch at a time; of the recent row
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,8 @@ _INSTANT = pa.timestamp("us", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The predicted columns of the traffic log.
 _PREDICTION, _PROBABILITY = "prediction", "probability_"
+#: From this share of labeled rows on that do not fit the history, the tables do not belong together.
+_MOST_ODD = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Extended:
         rows: All rows.
         added: Those that are recent; they stand last.
         left_out: Rows of the history that are not older than ``test_start``.
+        odd: Labeled recent rows that were left out for a value that has no place in the history's type.
         test_start: ISO 8601: from here on are the newest of the added rows, to judge a model on.
     """
 
     rows: int
     added: int
     left_out: int
+    odd: int
     test_start: str
 
 
@@ -61,7 +65,8 @@ def extend(
 
     Args:
         history: Parquet, as ``ingest_data`` writes it.
-        recent: What ``collect_traffic`` wrote, in the order of time; rows without a target are left out.
+        recent: What ``collect_traffic`` wrote, in the order of time. Rows without a target are left out, and so are
+            those with a value that has no place in the history's type, such as 7.5 among whole numbers.
         out: The Parquet file to write: ``loopline_time``, and those columns of the history that the recent rows have,
             in the history's types.
         target: The column to predict.
@@ -72,21 +77,21 @@ def extend(
         What was written.
 
     Raises:
-        InputError: No recent row has a target, a column is missing, a value does not fit the history's type, or the
-            history has no row older than ``test_start``. Nothing is written then.
+        InputError: No recent row has a target, a column is missing, more than one in twenty of the labeled rows has
+            a value that does not fit the history's types, or the history has no row older than ``test_start``.
+            Nothing is written then.
     """
     if not 0 < test_share < 1:
         raise InputError(f"test_share {test_share} must lie between 0 and 1, e.g. 0.3.")
     columns = _common_columns(history, recent, target, time_column)
-    times = _labeled_times(recent, target)
+    times, odd = _recent_times(recent, columns, target)
     test_us = int(times[len(times) - max(1, round(len(times) * test_share))])
     schema = pa.schema([*columns, pa.field(TIME, _INSTANT)])
     with writing_table(out, schema) as sink:
         older, newer = _write_history(sink, history, columns, time_column, int(times[0]), test_us)
-        for batch in read_batches(recent, [*(column.name for column in columns), TIME]):
-            rows = batch.filter(_is_known(batch.column(target)))
-            sink.write(_fit_batch(rows, columns, rows.column(TIME).cast(_INSTANT), "the traffic"))
-    found = Extended(older + len(times), len(times), newer, _instant(test_us).isoformat())
+        for rows, fits in _recent_rows(recent, columns, target):
+            sink.write(rows.filter(fits))
+    found = Extended(older + len(times), len(times), newer, odd, _instant(test_us).isoformat())
     logger.info(
         "%s rows of history, %s labeled ones since, to be judged on those from %s",
         f"{older:,}", f"{found.added:,}", found.test_start,
@@ -132,21 +137,55 @@ def _plain(field: pa.Field) -> pa.Field:
     return pa.field(field.name, type_)
 
 
-def _labeled_times(recent: str | Path, target: str) -> np.ndarray:
-    """Return the instants of the labeled rows, ascending, in microseconds since 1970."""
+def _recent_times(recent: str | Path, columns: list[pa.Field], target: str) -> tuple[np.ndarray, int]:
+    """Return the instants of the recent rows to learn from, ascending, in microseconds since 1970, and the odd rows."""
     times = [np.zeros(0, np.int64)]
-    rows = 0
-    for batch in read_batches(recent, [target, TIME]):
-        rows += batch.num_rows
-        known = batch.column(TIME).filter(_is_known(batch.column(target)))
-        times.append(known.cast(_INSTANT).cast(pa.int64()).to_numpy(zero_copy_only=False))
+    labeled = 0
+    for rows, fits in _recent_rows(recent, columns, target):
+        labeled += rows.num_rows
+        known = rows.column(TIME).filter(fits)
+        times.append(known.cast(pa.int64()).to_numpy(zero_copy_only=False))
+    if not labeled:
+        with open_parquet(recent) as file:
+            raise InputError(
+                f"None of the {file.metadata.num_rows:,} rows of traffic has a value of {target!r}, so there is "
+                "nothing to learn from: bring the truth, or look further back."
+            )
     times = np.sort(np.concatenate(times))
-    if not len(times):
-        raise InputError(
-            f"None of the {rows:,} rows of traffic has a value of {target!r}, so there is nothing to learn from: bring "
-            "the truth, or look further back."
-        )
-    return times
+    odd = labeled - len(times)
+    if odd > _MOST_ODD * labeled:
+        _refuse_odd(recent, columns, target, odd, labeled)
+    if odd:
+        logger.warning("%s of %s labeled rows have a value that is odd and are left out", f"{odd:,}", f"{labeled:,}")
+    return times, odd
+
+
+def _recent_rows(
+    recent: str | Path, columns: list[pa.Field], target: str
+) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
+    """Yield the labeled rows in the history's types, and which of them fit."""
+    for batch in read_batches(recent, [*(column.name for column in columns), TIME]):
+        rows = batch.filter(_is_known(batch.column(target)))
+        fitted = [_fit(rows.column(column.name), column.type) for column in columns]
+        fits = pa.array(np.ones(rows.num_rows, bool))
+        for column, values in zip(columns, fitted, strict=True):
+            fits = pc.and_(fits, _has_place(rows.column(column.name), values))
+        yield _batch(fitted, columns, rows.column(TIME).cast(_INSTANT)), fits
+
+
+def _refuse_odd(recent: str | Path, columns: list[pa.Field], target: str, odd: int, labeled: int):
+    """Refuse traffic of which too much does not fit, with the first value that does not."""
+    for batch in read_batches(recent, [column.name for column in columns]):
+        rows = batch.filter(_is_known(batch.column(target)))
+        for column in columns:
+            values = rows.column(column.name)
+            strange = values.filter(pc.invert(_has_place(values, _fit(values, column.type))))
+            if len(strange):
+                raise InputError(
+                    f"Column {column.name!r} is {column.type} in the history, and {strange[0].as_py()!r} in the "
+                    f"traffic cannot be that; {odd:,} of {labeled:,} labeled rows do not fit: bring the history in "
+                    "with the same types as when the model was trained."
+                )
 
 
 def _write_history(
@@ -168,7 +207,9 @@ def _write_history(
             times = pa.array(np.arange(start, start + batch.num_rows)).cast(_INSTANT)
         older += batch.num_rows
         if batch.num_rows:
-            sink.write(_fit_batch(batch, columns, times, "the history"))
+            # The plain types of the history's own columns: every value has a place.
+            fitted = [_fit(batch.column(column.name), column.type) for column in columns]
+            sink.write(_batch(fitted, columns, times))
     if not older:
         raise InputError(
             f"All {rows:,} rows of the history are at or after {_instant(test_us).isoformat()}, where the rows to "
@@ -188,27 +229,21 @@ def _instants(values: pa.Array) -> pa.Array:
     return values.cast(_INSTANT, safe=False).fill_null(_EPOCH)
 
 
-def _fit_batch(batch: pa.RecordBatch, columns: list[pa.Field], times: pa.Array, where: str) -> pa.RecordBatch:
-    fitted = [_fit(batch.column(column.name), column, where) for column in columns]
-    schema = pa.schema([*columns, pa.field(TIME, _INSTANT)])
-    return pa.record_batch([*fitted, times], schema=schema)
+def _batch(values: list[pa.Array], columns: list[pa.Field], times: pa.Array) -> pa.RecordBatch:
+    return pa.record_batch([*values, times], schema=pa.schema([*columns, pa.field(TIME, _INSTANT)]))
 
 
-def _fit(values: pa.Array, column: pa.Field, where: str) -> pa.Array:
-    """Turn values into the history's type; refuses one that has no place in it."""
-    if values.type == column.type:
-        return values
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), None, values)
-    # The log keeps numbers in single precision: nothing is lost here that the model saw.
-    fitted, lost = fit(values, column.type)
-    if lost:
-        offending = values.filter(pc.and_(values.is_valid(), fitted.is_null()))[0].as_py()
-        raise InputError(
-            f"Column {column.name!r} is {column.type} in the history, and {offending!r} in {where} cannot be that: "
-            "bring the history in with the same types as when the model was trained."
-        )
-    return fitted
+def _fit(values: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Turn values into the history's type, those that have no place in it into null.
+
+    The log keeps numbers in single precision: nothing is lost here that the model saw.
+    """
+    return fit(values, wanted)[0]
+
+
+def _has_place(values: pa.Array, fitted: pa.Array) -> pa.BooleanArray:
+    """Return which values are missing or kept their place when they were fitted; a missing number may be NaN."""
+    return pc.or_(pc.is_null(values, nan_is_null=True), fitted.is_valid())
 
 
 def _is_known(values: pa.Array) -> pa.Array:

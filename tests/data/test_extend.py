@@ -127,6 +127,26 @@ def test_a_number_that_is_missing_as_nan_is_missing(run):
     assert table.column("hour").to_pylist()[20:] == [None, 3] * 5
 
 
+def test_a_few_odd_rows_are_left_out_and_counted(run):
+    hours = pa.array([7.5, np.nan, *[3.0] * 18], pa.float32())
+    found, table = run(make_history(), make_recent(20, hour=hours), test_share=0.5)
+    assert (found.rows, found.added, found.odd) == (20 + 19, 19, 1)
+    assert table.column("hour").to_pylist()[20:] == [None] + [3] * 18
+    assert table.column("loopline_time")[20].as_py() == START + timedelta(seconds=1)
+    assert found.test_start == "2026-03-01T10:00:10+00:00"
+
+
+def test_more_than_one_odd_row_in_twenty_is_too_many(run):
+    hours = pa.array([7.5, 8.5, *[3.0] * 18], pa.float32())
+    with pytest.raises(InputError, match=r"7\.5 in the traffic cannot be that; 2 of 20 labeled rows do not fit"):
+        run(make_history(), make_recent(20, hour=hours))
+
+
+def test_odd_rows_without_truth_count_for_nothing(run):
+    hours = pa.array([7.5, *[3.0] * 9], pa.float32())
+    assert run(make_history(), make_recent(10, labeled=set(range(1, 10)), hour=hours))[0].odd == 0
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
