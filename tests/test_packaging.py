@@ -60,6 +60,11 @@ def test_the_lock_satisfies_every_requirement(config):
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
+def test_nothing_slows_the_import_of_kfp():
+    """Where rfc3987-syntax is installed, jsonschema builds its grammar at import: for kfp, so for each step."""
+    assert "rfc3987-syntax" not in _locked()
+
+
 def test_this_environment_is_the_locked_one():
     """Otherwise the tests would speak of other versions than the ones a user gets."""
     from importlib.metadata import version
