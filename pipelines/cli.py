@@ -40,6 +40,8 @@ examples:
       serve on this machine what the configuration repository says
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
       write the YAML for a cluster
+  loopline compile --kubernetes --image ... --output pipelines
+      write the resources that Argo CD brings to a cluster
 
 environment:
   LOOPLINE_HOME         where runs and the embedded model store live (default: ./.loopline)

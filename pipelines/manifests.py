@@ -1,0 +1,118 @@
+"""Compiled pipelines as Kubernetes resources, for GitOps.
+
+A pipeline server with ``pipelineStore: kubernetes`` keeps its pipelines as ``Pipeline`` and ``PipelineVersion``
+resources. A version is immutable, so its name comes from its content. docs/gitops.md says how Argo CD brings them to a
+cluster, and what becomes of old versions.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from loopline.components.errors import InputError
+from loopline.pipelines.compile import PIPELINES, compile_pipeline
+
+_API = "pipelines.kubeflow.org/v2beta1"
+_KUSTOMIZATION = "kustomization.yaml"
+#: The first line of every file: what begins otherwise is not ours to overwrite.
+_HEADER = "# Written by `loopline compile --kubernetes`.\n"
+#: Argo CD deletes neither: with a pipeline go its versions, and schedules name versions. Both are deleted on purpose or
+#: not at all.
+_KEEP = {"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
+#: The server refuses a version whose pipeline is not there yet.
+_FIRST = {"argocd.argoproj.io/sync-wave": "-1"}
+
+
+def write_manifests(folder: str | Path, image: str = "", namespace: str = "") -> dict[Path, str]:
+    """Write every pipeline as Kubernetes resources: a file each, and a kustomization of them.
+
+    Args:
+        folder: Where to write. Files of an earlier time are overwritten; the cluster keeps the versions they held.
+        image: See ``compile_pipeline``.
+        namespace: The namespace to write into the resources; without one, it is where they are applied.
+
+    Returns:
+        The version's name by file.
+
+    Raises:
+        InputError: The image is not pinned, the namespace is not a name, or the folder holds files of others by these
+            names.
+    """
+    if namespace and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+        raise InputError(
+            f"Namespace {namespace!r} is no name in Kubernetes: use lower-case letters, digits and dashes."
+        )
+    folder = Path(folder)
+    _check_ours([folder / name for name in (*(f"{pipeline}.yaml" for pipeline in PIPELINES), _KUSTOMIZATION)])
+    resources = {name: pipeline_resources(compile_pipeline(name, image), namespace) for name in PIPELINES}
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = {}
+    for name, (pipeline, version) in resources.items():
+        file = folder / f"{name}.yaml"
+        file.write_text(_HEADER + yaml.safe_dump_all([pipeline, version]), encoding="utf-8")
+        versions[file] = version["metadata"]["name"]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [file.name for file in versions],
+    }
+    (folder / _KUSTOMIZATION).write_text(_HEADER + yaml.safe_dump(kustomization, sort_keys=False), encoding="utf-8")
+    return versions
+
+
+def pipeline_resources(compiled: str, namespace: str = "") -> tuple[dict, dict]:
+    """Make the resources of a compiled pipeline.
+
+    Clients of the server look for pipelines and versions by display name, so that is the plain name of each.
+
+    Args:
+        compiled: The YAML: the pipeline, and behind it the Kubernetes settings of its tasks, if it has any.
+        namespace: See ``write_manifests``.
+
+    Returns:
+        The ``Pipeline``, and the ``PipelineVersion`` that holds the YAML.
+    """
+    pipeline, *platform = yaml.load_all(compiled, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    name, description = pipeline["pipelineInfo"]["name"], pipeline["pipelineInfo"].get("description", "")
+    content = {"pipelineName": name, "description": description, "pipelineSpec": pipeline}
+    if platform:
+        content["platformSpec"] = platform[0]
+    version = version_name(name, content)
+    return (
+        _resource("Pipeline", name, namespace, _KEEP | _FIRST, {"displayName": name, "description": description}),
+        _resource("PipelineVersion", version, namespace, _KEEP, {"displayName": version, **content}),
+    )
+
+
+def version_name(pipeline: str, content: dict) -> str:
+    """Name a version after its content.
+
+    Args:
+        pipeline: The pipeline's name.
+        content: What makes the version: JSON.
+
+    Returns:
+        The pipeline's name and twelve hexadecimal digits. Another content has another name, the same one the same.
+    """
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{pipeline}-{digest[:12]}"
+
+
+def _resource(kind: str, name: str, namespace: str, annotations: dict, spec: dict) -> dict:
+    metadata = {
+        "name": name,
+        "labels": {"app.kubernetes.io/part-of": "loopline"},
+        "annotations": annotations,
+    }
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": _API, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _check_ours(files: list[Path]):
+    for file in files:
+        if file.exists() and not file.read_bytes().startswith(_HEADER.encode()):
+            raise InputError(f"{file} is there and is no resource of this command: name another folder with --output.")
