@@ -11,7 +11,7 @@ from manifest_schemas import ROOT
 #: Rules by where they apply: at a site, and beside the pipelines.
 FILES = {
     "site": ROOT / "deploy" / "config-repo" / "base" / "alerts.yaml",
-    "monitoring": ROOT / "deploy" / "openshift" / "alerts.yaml",
+    "monitoring": ROOT / "deploy" / "openshift" / "components" / "watch" / "alerts.yaml",
 }
 _FIRING = 'group by (alertname) (ALERTS{alertstate="firing"})'
 

@@ -1,7 +1,8 @@
 """Kubernetes objects checked as strictly as an API server with strict field validation, without one.
 
 Core objects by the schemas of kubernetes-validate; the others by their public resource definitions, found in the folder
-LOOPLINE_CRDS. Triggers' own definitions allow anything, so what Loopline uses of them is written down here.
+LOOPLINE_CRDS. Triggers' own definitions allow anything, and OpenShift's builds and image streams have none, so what
+Loopline uses of them is written down here.
 """
 
 import functools
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 CRDS = Path(os.environ.get("LOOPLINE_CRDS", ROOT.parent / "shared" / "crds"))
 #: The Kubernetes below OpenShift 4.18.
 KUBERNETES = "1.31"
+#: The releases of OpenShift AI whose own definition of a pipeline server is there.
+PLATFORMS = ("3.3", "3.4", "3.5")
 
 
 class InvalidManifestError(Exception):
@@ -49,8 +52,12 @@ def build(folder: Path) -> list[dict]:
     return list(yaml.load_all(done.stdout, yaml.CSafeLoader))
 
 
-def check(manifest: dict):
+def check(manifest: dict, platform: str = ""):
     """Check one object.
+
+    Args:
+        manifest: The object.
+        platform: The release of OpenShift AI, for a kind that changes with it.
 
     Raises:
         InvalidManifestError: A field is unknown, missing or of the wrong type; or nothing is known about the kind.
@@ -60,7 +67,7 @@ def check(manifest: dict):
     if (group, kind) in _OWN:
         _check_schema(manifest, strict(_OWN[group, kind]))
     elif (group, kind) in _definitions():
-        _check_schema(manifest, _schema(_definitions()[group, kind], version))
+        _check_schema(manifest, _schema(definition_file(group, kind, platform), version))
     else:
         _check_core(manifest)
         return
@@ -88,16 +95,26 @@ def _name(manifest: dict) -> str:
 
 
 @functools.cache
-def _definitions() -> dict[tuple[str, str], Path]:
-    """Return the file of each kind; only what is asked for is parsed, since some are of megabytes."""
+def _definitions() -> dict[tuple[str, str], dict[str, Path]]:
+    """Return the files of each kind by platform; only what is asked for is parsed, since some are of megabytes."""
     found = {}
     for file in sorted(CRDS.glob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         group = re.search(r"(?m)^  group: (\S+)$", text)
         kind = re.search(r"(?m)^    kind: (\S+)$", text)
         if group and kind:
-            found[group[1], kind[1]] = file
+            _, _, platform = file.stem.partition("-rhoai-")
+            found.setdefault((group[1], kind[1]), {})[platform] = file
     return found
+
+
+def definition_file(group: str, kind: str, platform: str = "") -> Path:
+    """Return the file with the definition of a kind; where it changes with the platform, that of the one named."""
+    files = _definitions()[group, kind]
+    if len(files) == 1:
+        return files[""]
+    assert platform in PLATFORMS, f"{kind} changes with the platform: name one of {', '.join(PLATFORMS)}"
+    return files[platform]
 
 
 class _DefinitionLoader(yaml.CSafeLoader):
@@ -194,8 +211,38 @@ _TASK_RUN = _object(
     timeout=_TEXT,
     retries={"type": "integer"},
 )
+_ENTRY = _object(("name", "value"), name=_TEXT, value=_TEXT)
+_IMAGE = _object(("kind", "name"), kind={"enum": ["DockerImage", "ImageStreamTag"]}, name=_TEXT)
+_BUILD_CONFIG = _object(
+    ("source", "strategy", "output"),
+    source=_object(("type", "git"), type={"enum": ["Git"]}, git=_object(("uri",), uri=_TEXT, ref=_TEXT)),
+    strategy=_object(
+        ("type", "dockerStrategy"),
+        type={"enum": ["Docker"]},
+        dockerStrategy=_object(dockerfilePath=_TEXT, buildArgs=_list(_ENTRY)),
+    ),
+    output=_object(("to",), to=_IMAGE),
+    completionDeadlineSeconds={"type": "integer"},
+    successfulBuildsHistoryLimit={"type": "integer"},
+    failedBuildsHistoryLimit={"type": "integer"},
+)
+_IMAGE_STREAM = _object(
+    lookupPolicy=_object(("local",), local={"type": "boolean"}),
+    tags=_list(
+        _object(
+            ("name", "from"),
+            name=_TEXT,
+            annotations={"type": "object", "additionalProperties": _TEXT},
+            referencePolicy=_object(("type",), type={"enum": ["Source", "Local"]}),
+            **{"from": _IMAGE},
+        )
+    ),
+)
 #: https://tekton.dev/docs/triggers/, https://tekton.dev/docs/pipelines/taskruns/ and https://tekton.dev/docs/pipelines/pipelineruns/
+#: and https://docs.redhat.com/en/documentation/openshift_container_platform (BuildConfig, ImageStream).
 _OWN = {
+    ("build.openshift.io", "BuildConfig"): _resource(_BUILD_CONFIG),
+    ("image.openshift.io", "ImageStream"): _resource(_IMAGE_STREAM),
     ("triggers.tekton.dev", "TriggerBinding"): _resource(_object(("params",), params=_PARAMS)),
     ("triggers.tekton.dev", "TriggerTemplate"): _resource(
         _object(

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from alert_rules import FILES, groups, need
+from alert_rules import groups, need
 from deploy_sites import one
 from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds, need_kustomize
 from monitoring_prometheus import needs_prometheus, needs_pushgateway, pushgateway, running
+from openshift_manifests import FOLDER, built
 from pipeline_server import TOKEN, pipeline_server
 from registry_models import free_port
 from tekton import SECRETS, run_parameters, run_task
@@ -27,10 +28,9 @@ from tekton import SECRETS, run_parameters, run_task
 from loopline.components.monitoring.gauges import JOB, push
 from loopline.pipelines.spec import compiled_folder
 
-FOLDER = ROOT / "deploy" / "openshift"
 CONFIGS = {
     "site": ROOT / "deploy" / "config-repo" / "alerting" / "alertmanager.yaml",
-    "monitoring": FILES["monitoring"],
+    "monitoring": FOLDER / "components" / "events" / "alertmanager.yaml",
 }
 BEARER = {"Authorization": f"Bearer {SECRETS['alertmanager']}"}
 SINCE = "2026-11-24T14:00:00.123Z"
@@ -39,7 +39,7 @@ SINCE = "2026-11-24T14:00:00.123Z"
 @pytest.fixture(scope="module")
 def manifests():
     need_kustomize()
-    return build(FOLDER)
+    return built(components=("events", "watch"))
 
 
 def _config(place: str) -> dict:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from deploy_sites import one
-from manifest_schemas import ROOT
+from openshift_manifests import FOLDER
 from pipeline_server import TOKEN, pipeline_server
 from tekton import run_task
 
@@ -25,7 +25,7 @@ PARAMETERS = {
 
 
 def _run_task(name: str, parameters: dict, result=None):
-    manifests = list(yaml.safe_load_all((ROOT / "deploy" / "openshift" / "delivery.yaml").read_text()))
+    manifests = list(yaml.safe_load_all((FOLDER / "components" / "events" / "delivery.yaml").read_text()))
     return run_task(one(manifests, "Task", name), parameters, result)
 
 

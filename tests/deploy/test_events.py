@@ -1,4 +1,4 @@
-"""What OpenShift Pipelines and Builds would get: valid, wired to its end, and started by the right events alone."""
+"""What OpenShift Pipelines and Builds would get: wired to its end, and started by the right events alone."""
 
 import copy
 import hashlib
@@ -7,14 +7,13 @@ import json
 import re
 
 import pytest
-import yaml
 from deploy_sites import containers, leaves, one
-from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds, need_kustomize
+from manifest_schemas import InvalidManifestError, check, need_crds, need_kustomize
+from openshift_manifests import NEWEST, built
 from tekton import SECRETS, run_parameters
 
 from loopline.components.step import DEFAULT_IMAGE
 
-FOLDER = ROOT / "deploy" / "openshift"
 REVISION = "4f0c7cbd3a1e4b9d8f6a2c5e7b9d1f3a5c7e9b0d"
 DIGEST = "sha256:" + "c" * 64
 
@@ -22,22 +21,7 @@ DIGEST = "sha256:" + "c" * 64
 @pytest.fixture(scope="module")
 def manifests():
     need_kustomize()
-    return build(FOLDER)
-
-
-def _documents() -> list[dict]:
-    files = sorted(FOLDER.glob("*.yaml"))
-    return [d for file in files for d in yaml.safe_load_all(file.read_text()) if d["kind"] != "Kustomization"]
-
-
-def test_every_object_is_valid(manifests):
-    need_crds()
-    for manifest in [*manifests, *_documents()]:
-        check(manifest)
-    assert len(manifests) == len(_documents()), "a file is not listed in kustomization.yaml"
-    assert {m["metadata"].get("namespace") for m in manifests if m["kind"] != "ClusterRoleBinding"} == {"loopline"}
-    for binding in (m for m in manifests if m["kind"].endswith("RoleBinding")):
-        assert {s["namespace"] for s in binding["subjects"]} == {"loopline"}
+    return built(components=("events", "shipwright"))
 
 
 TYPOS = [
@@ -63,7 +47,7 @@ def test_a_misspelled_field_is_refused(manifests, kind, path, field, typo):
         inner = inner[key]
     inner[typo] = inner.pop(field)
     with pytest.raises(InvalidManifestError):
-        check(manifest)
+        check(manifest, NEWEST)
 
 
 def _declared(manifest: dict) -> dict[str, bool]:
@@ -143,31 +127,6 @@ def test_images_are_pinned_and_steps_confined(manifests):
         }
         assert set(step["computeResources"]) == {"requests", "limits"}
         assert "script" not in step, "what an event says would meet a shell"
-    assert not [m for m in manifests if m["kind"] == "Secret"]
-
-
-def test_the_builds_make_the_images_that_are_used(manifests):
-    images = yaml.safe_load((ROOT / "deploy" / "config-repo" / "images" / "kustomization.yaml").read_text())["images"]
-    used = {f"{i['newName']}:{i['newTag']}" for i in images if i["name"].startswith("loopline-")} | {DEFAULT_IMAGE}
-    made = set()
-    for spec in (m["spec"] for m in manifests if m["kind"] == "Build"):
-        assert spec["strategy"] == {"kind": "ClusterBuildStrategy", "name": "buildah"}
-        (parameter,) = spec["paramValues"]
-        assert parameter["name"] == "dockerfile"
-        assert (ROOT / spec["source"]["contextDir"] / parameter["value"]).is_file()
-        made.add(spec["output"]["image"])
-    assert made == used
-
-
-def test_the_containerfile_copies_what_there_is():
-    lines = (ROOT / "deploy" / "image" / "Containerfile").read_text().splitlines()
-    copied = {source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1] if source[0] != "-"}
-    assert all((ROOT / source).exists() for source in copied)
-    config = (ROOT / "setup.cfg").read_text()
-    folders = set(re.findall(r"(?m)^    loopline\.\w+ = ([\w/]+)$", config))
-    assert folders <= copied, "a package's folder is not in the image"
-    assert "USER 1001" in lines
-    assert re.search(r"(?m)^FROM \S+:\d[\w.]+$", "\n".join(lines))
 
 
 def _github(ref: str, secret: str = "of-git", **more) -> tuple[dict, dict]:
