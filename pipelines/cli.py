@@ -40,7 +40,7 @@ examples:
       serve on this machine what the configuration repository says
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
       write the YAML for a cluster
-  loopline compile --kubernetes --image ... --output pipelines
+  loopline compile --kubernetes --image registry.example.com/ml/loopline-step@sha256:...
       write the resources that Argo CD brings to a cluster
 
 environment:

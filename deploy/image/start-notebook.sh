@@ -5,17 +5,18 @@ set -eu
 root="${APP_ROOT:-/opt/app-root}"
 metadata="$(jupyter --data-dir)/metadata"
 
-# The pipeline server of the namespace, with the keys of its bucket; and the images for generic nodes.
-umask 077
-for pair in runtimes:runtimes pipeline-runtimes:runtime-images; do
-    for file in "$root/${pair%%:*}"/*.json; do
+copy() (
+    umask 077
+    for file in "$root/$1"/*.json; do
         if [ -f "$file" ]; then
-            mkdir -p "$metadata/${pair##*:}"
-            cp -L "$file" "$metadata/${pair##*:}/"
+            mkdir -p "$metadata/$2"
+            cp -L "$file" "$metadata/$2/"
         fi
     done
-done
-umask 002
+)
+# The pipeline server of the namespace, with the keys of its bucket; and the images for generic nodes.
+copy runtimes runtimes
+copy pipeline-runtimes runtime-images
 
 # Words, as the platform writes them. The proxy before this server asks who comes; the host that it is called by varies.
 # shellcheck disable=SC2086

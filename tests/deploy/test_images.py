@@ -53,7 +53,8 @@ def test_shipwright_builds_the_images_that_are_used():
     assert all((ROOT / file).is_file() for file in made.values())
 
 
-def test_build_configs_build_the_same(streams):
+def test_build_configs_build_the_same():
+    need_kustomize()
     manifests = built(NEWEST, ("buildconfig",))
     assert {m["metadata"]["name"] for m in manifests if m["kind"] == "ImageStream"} == {
         m["metadata"]["name"] for m in manifests if m["kind"] == "BuildConfig"
@@ -82,6 +83,7 @@ def test_the_step_image_holds_every_package():
 
 def test_the_workbench_is_built_on_the_steps_and_knows_the_palette(tmp_path):
     text = (IMAGES / "Containerfile.workbench").read_text()
+    assert os.access(IMAGES / "start-notebook.sh", os.X_OK)
     assert f"\nARG STEP_IMAGE={DEFAULT_IMAGE}\nFROM ${{STEP_IMAGE}}\n" in text
     # What generic nodes look for there: elyra.pipeline.kfp.processor_kfp.
     assert Path(elyra.kfp.bootstrapper.__file__).name == "bootstrapper.py"
