@@ -1,7 +1,7 @@
 """Start the delivery pipeline on Data Science Pipelines, once for each event, and wait for it: what Tekton runs.
 
 The pipeline is compiled for the image of its steps, so it need not be on the server. How the server is found:
-``loopline.components.monitoring.pipeline_server``.
+``loopline.components.pipeline_connection``.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loopline.components.monitoring.pipeline_server import connect, runs_named, start_once
+from loopline.components.pipeline_server import connect, runs_named, start_once
 from loopline.deploy.start_run import add_parameters, add_wait, read_parameters, run
 
 logger = logging.getLogger("loopline")

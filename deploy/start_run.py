@@ -1,6 +1,6 @@
 """Start a pipeline that Data Science Pipelines holds, once for each event, and wait for a run: what Tekton runs.
 
-How the server is found: ``loopline.components.monitoring.pipeline_server``.
+How the server is found: ``loopline.components.pipeline_connection``.
 """
 
 import argparse
@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from loopline.components.errors import InputError
-from loopline.components.monitoring.pipeline_server import wait
 from loopline.components.monitoring.trigger import trigger
+from loopline.components.pipeline_server import wait
 
 logger = logging.getLogger("loopline")
 

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from loopline.components import pipeline_server
 from loopline.components.errors import InputError
-from loopline.components.monitoring import pipeline_server
 from loopline.components.monitoring.pipeline_arguments import convert_arguments
 
 logger = logging.getLogger("loopline")
@@ -51,8 +51,8 @@ def trigger(
         parameters: Its parameters by name; text and whole floats are converted to the parameter's type.
         event: What asks for it, e.g. an alert and when it began; the same event starts one run. Empty to start one in
             any case.
-        host: The server's URL; see ``pipeline_server`` when empty. A server outside this cluster gets a token of its
-            own, from the file named in ``KF_PIPELINES_SA_TOKEN_PATH``.
+        host: The server's URL; see ``pipeline_connection`` when empty. A server outside this cluster gets a token of
+            its own, from the file named in ``KF_PIPELINES_SA_TOKEN_PATH``.
         experiment: The experiment of the run; named like the pipeline when empty.
         cooldown_h: Hours after a run of that pipeline, whatever started it, in which no other is started. Where
             ``parameters`` has a ``name``, runs for another name do not count.

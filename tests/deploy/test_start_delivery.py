@@ -7,8 +7,8 @@ from openshift_manifests import FOLDER
 from pipeline_server import TOKEN, pipeline_server
 from tekton import run_task
 
+from loopline.components import pipeline_server as pipeline_server_client
 from loopline.components.errors import InputError
-from loopline.components.monitoring import pipeline_server as pipeline_server_client
 from loopline.deploy import start_delivery
 
 IMAGE = "registry.example.com/ml/loopline-step@sha256:" + "e" * 64

@@ -6,8 +6,8 @@ import threading
 import pytest
 from pipeline_server import TOKEN, pipeline_server
 
+from loopline.components import pipeline_server as client_side
 from loopline.components.errors import InputError
-from loopline.components.monitoring import pipeline_server as client_side
 from loopline.components.monitoring.components import trigger_pipeline
 from loopline.components.monitoring.trigger import trigger
 from loopline.deploy import start_run

@@ -1,27 +1,16 @@
-"""A pipeline server: how it is found, asked and waited for, and how a run is started once.
-
-The server is found as the platform's own clients find it: ``KF_PIPELINES_ENDPOINT``, else the service of the ``dspa``
-in this pod's namespace; the token of ``KF_PIPELINES_SA_TOKEN_PATH``, else of this pod's service account; the
-certificate authority of ``KF_PIPELINES_SSL_SA_CERTS`` or ``PIPELINES_SSL_SA_CERTS``, else the cluster's own.
-"""
+"""A pipeline server: how it is asked and waited for, and how a run is started once."""
 
 import json
 import logging
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.pipeline_connection import FORBIDDEN, find_connection
 
 logger = logging.getLogger("loopline")
 
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-#: The certificate authority of the cluster's services; without it the machine's own authorities.
-_SERVICE_CA = _ACCOUNT / "service-ca.crt"
 #: States of a run that is over, but for SUCCEEDED.
 _FAILED = {"FAILED", "CANCELED", "SKIPPED"}
 #: A run in one of these states did not do what it was started for.
@@ -31,14 +20,13 @@ _PATIENCE = 5
 #: Servers tell when a run was made in whole seconds: two made within one are told apart once that second is over.
 SETTLE_S = 2.0
 _PAGE = 100
-_FORBIDDEN = "bind it to the role ds-pipeline-user-access-dspa."
 
 
 def connect(host: str = ""):
-    """Connect to a pipeline server, and ask one plain question whose failure says in one sentence what is wrong.
+    """Connect to the server that is found from here.
 
     Args:
-        host: Its URL; found as said above when empty.
+        host: Its URL; see ``pipeline_connection`` when empty.
 
     Returns:
         A ``kfp.Client``.
@@ -46,23 +34,12 @@ def connect(host: str = ""):
     Raises:
         InputError: There is no such server, or it refuses this account.
     """
-    token = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or _ACCOUNT / "token")
-    elsewhere = bool(host) and not _is_inside(host)
-    if elsewhere:
-        _check_token_may_go_to(host)
-    host = host or os.environ.get("KF_PIPELINES_ENDPOINT") or _endpoint_of_this_namespace()
-    named = os.environ.get("KF_PIPELINES_SSL_SA_CERTS") or os.environ.get("PIPELINES_SSL_SA_CERTS")
-    of_cluster = str(_SERVICE_CA) if _SERVICE_CA.exists() and not elsewhere else ""
-    authority = named or of_cluster or ca_bundle() or None
-    _probe(host, token, authority)
+    connection = find_connection(host)
     import kfp
-    from kfp.client import ServiceAccountTokenVolumeCredentials
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        # The token is read again for each question: the cluster replaces it within the hour.
-        credentials = ServiceAccountTokenVolumeCredentials(path=str(token))
-        return kfp.Client(host=host, credentials=credentials, ssl_ca_cert=authority)
+        return kfp.Client(host=connection.host, credentials=connection, ssl_ca_cert=connection.authority)
 
 
 def ask(question: Callable):
@@ -85,7 +62,7 @@ def ask(question: Callable):
         return question()
     except ApiException as error:
         if error.status in (401, 403):
-            problem = f"The pipeline server refuses this service account (status {error.status}): {_FORBIDDEN}"
+            problem = f"The pipeline server refuses this account (status {error.status}): {FORBIDDEN}"
         else:
             reason = _reason(error.body)
             problem = f"The pipeline server refuses with {error.status} {error.reason}"
@@ -206,61 +183,3 @@ def _reason(body: object) -> str:
         return ""
     text = (told.get("message") or told.get("error")) if isinstance(told, dict) else ""
     return " ".join(str(text or "").split())[:300]
-
-
-def _endpoint_of_this_namespace() -> str:
-    try:
-        namespace = (_ACCOUNT / "namespace").read_text().strip()
-    except FileNotFoundError:
-        raise InputError("No pipeline server: this is not a pod, so set KF_PIPELINES_ENDPOINT to its URL.") from None
-    return f"https://ds-pipeline-dspa.{namespace}.svc.cluster.local:8443"
-
-
-def _is_inside(host: str) -> bool:
-    return (urlsplit(host).hostname or "").endswith((".svc", ".svc.cluster.local"))
-
-
-def _check_token_may_go_to(host: str):
-    # A parameter must not be enough to send this account's token anywhere.
-    if urlsplit(host).scheme != "https":
-        raise InputError(f"The pipeline server {host!r} would get a token in the clear: write it as https://HOST:PORT.")
-    if not os.environ.get("KF_PIPELINES_SA_TOKEN_PATH"):
-        raise InputError(
-            f"The pipeline server {host} is outside this cluster, where this account's token is not sent: name the "
-            "file of a token for it in KF_PIPELINES_SA_TOKEN_PATH."
-        )
-
-
-def _probe(host: str, token: Path, authority: str | None) -> None:
-    # kfp itself tries for half a minute, with tracebacks in the log.
-    import requests
-
-    try:
-        headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
-    except OSError as error:
-        raise InputError(f"The token {token} cannot be read ({error.strerror}): run as a service account.") from None
-    try:
-        answer = requests.get(
-            f"{host.rstrip('/')}/apis/v2beta1/healthz",
-            headers=headers,
-            timeout=30,
-            verify=authority or True,
-            allow_redirects=False,
-        )
-    except requests.exceptions.SSLError:
-        raise InputError(
-            f"The certificate of {host} is signed by an authority that is not known here: name the file of the "
-            "authority in KF_PIPELINES_SSL_SA_CERTS."
-        ) from None
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
-        raise InputError(f"{host!r} is no URL of a pipeline server: write it as https://HOST:PORT.") from None
-    except requests.exceptions.RequestException as error:
-        raise TemporaryError(f"The pipeline server {host} does not answer ({type(error).__name__}).") from None
-    except OSError:
-        raise InputError(f"The certificate authority {authority} cannot be read: name a PEM file.") from None
-    if answer.status_code in (301, 302, 307, 308, 401, 403):
-        raise InputError(
-            f"The pipeline server {host} refuses this service account (status {answer.status_code}): {_FORBIDDEN}"
-        )
-    if answer.status_code != 200:
-        raise InputError(f"{host} is no pipeline server: it answers {answer.status_code} when asked for its health.")
