@@ -11,6 +11,8 @@ from loopline.pipelines.progress import StepFailed
 #: Every command and what it does; its module is of the same name under loopline.pipelines.commands.
 COMMANDS = {
     "run": "run a pipeline on this machine",
+    "submit": "run a pipeline on Data Science Pipelines and follow it",
+    "follow": "follow a run that goes on there",
     "compile": "write the pipelines as YAML for a cluster",
     "sites": "serve models on this machine",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",

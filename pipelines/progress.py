@@ -151,16 +151,27 @@ class Progress:
                 prefix = f"{step}: " if len(self._running) > 1 else ""
                 self._show(f"             {prefix}{found['message']}")
 
-    def done(self, step: str) -> None:
-        """Note that a step succeeded."""
+    def done(self, step: str, seconds: float | None = None) -> None:
+        """Note that a step succeeded.
+
+        Args:
+            step: The name under which it is shown.
+            seconds: How long it took; since it was shown to start when None.
+        """
         with self._lock:
-            seconds = time.monotonic() - self._running.pop(step)
+            seconds = self._taken(step, seconds)
             self._show(f"{self._clock()}  {step} {self._tone('done', 32)} in {seconds:.1f} s")
 
-    def fail(self, step: str, failure: StepFailed) -> None:
-        """Note that a step failed; what went wrong is kept in ``failure``."""
+    def fail(self, step: str, failure: StepFailed, seconds: float | None = None) -> None:
+        """Note that a step failed; what went wrong is kept in ``failure``.
+
+        Args:
+            step: The name under which it is shown.
+            failure: What went wrong.
+            seconds: How long it took; since it was shown to start when None.
+        """
         with self._lock:
-            seconds = time.monotonic() - self._running.pop(step)
+            seconds = self._taken(step, seconds)
             self.failure = failure
             self._show(f"{self._clock()}  {step} {self._tone('failed', 31)} after {seconds:.1f} s")
 
@@ -169,6 +180,10 @@ class Progress:
         self._stop.set()
         with self._lock:
             self._show(None)
+
+    def _taken(self, step: str, seconds: float | None) -> float:
+        since = time.monotonic() - self._running.pop(step)
+        return since if seconds is None else seconds
 
     def _clock(self) -> str:
         return f"[{time.monotonic() - self._begin:7.1f} s]"

@@ -1,6 +1,7 @@
 """The parameters of a pipeline on a command line: one option each, ``--param NAME=VALUE`` and a file of them."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from loopline.components.errors import InputError
@@ -21,15 +22,20 @@ def add_pipeline(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="one parameter; may be repeated"
     )
-    try:
-        source = PipelineFile.find(words[0]) if words else None
-    except InputError:
-        source = None  # said in full when the command runs
+    source = _first_pipeline(words)
     if source:
         parser.description = f"{parser.description}\n\n{source.name}: {source.description}"
         group = parser.add_argument_group(f"parameters of {source.name}")
         for parameter in source.parameters:
             _add_parameter(parser, group, parameter)
+
+
+def _first_pipeline(words: list[str]) -> PipelineFile | None:
+    """Return the first pipeline among the words; whoever names none is told so when the command runs."""
+    for word in words:
+        with contextlib.suppress(InputError):
+            return PipelineFile.find(word)
+    return None
 
 
 def _add_parameter(parser: argparse.ArgumentParser, group, parameter: Parameter) -> None:

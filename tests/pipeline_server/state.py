@@ -223,6 +223,8 @@ class PipelineServer(ThreadingHTTPServer):
         asked = self._looks.setdefault(run["run_id"], 0)
         self._looks[run["run_id"]] += 1
         run["state"] = self.scenario.run_state(asked)
+        if run["state"] in argo.OVER:
+            run.setdefault("finished_at", self._now())
         nodes = argo.workflow_nodes(
             self.workflow(run), self._pipeline_of(run), self.scenario.frame(asked), self.scenario.attempts
         )
