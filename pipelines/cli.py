@@ -1,4 +1,4 @@
-"""The command line: run pipelines on this machine, compile them, see the demo."""
+"""The command line: run pipelines on this machine and on a cluster, compile them, see the demo."""
 
 import argparse
 import importlib
@@ -13,6 +13,8 @@ COMMANDS = {
     "run": "run a pipeline on this machine",
     "submit": "run a pipeline on Data Science Pipelines and follow it",
     "follow": "follow a run that goes on there",
+    "schedule": "run a pipeline there again and again",
+    "schedules": "look at what runs there again and again, pause and delete it",
     "compile": "write the pipelines as YAML for a cluster",
     "sites": "serve models on this machine",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",
@@ -40,6 +42,10 @@ examples:
       what the sites saw in the last day; retrains and redelivers when needed
   loopline sites up
       serve on this machine what the configuration repository says
+  loopline submit training --uri s3://bucket/data.parquet --target churned --name churn
+      the same on Data Science Pipelines, followed from here; in a workbench nothing else is needed
+  loopline schedule training --cron "0 0 2 * * *" --from-file flights.yaml
+      every day at 02:00
   loopline compile --image registry.example.com/ml/loopline-step@sha256:...
       write the YAML for a cluster
   loopline compile --kubernetes --image registry.example.com/ml/loopline-step@sha256:...
@@ -55,6 +61,8 @@ environment:
                         key pair for model images, as PEM or a path (default: made under LOOPLINE_HOME)
   REGISTRY_AUTH_FILE, DOCKER_CONFIG
                         credentials of container registries
+  KF_PIPELINES_ENDPOINT, KF_PIPELINES_SA_TOKEN_PATH, KF_PIPELINES_SSL_SA_CERTS
+                        pipeline server, file of a token and certificate authority (default: found)
   GIT_USERNAME, GIT_PASSWORD
                         for a configuration repository on https://
 

@@ -2,13 +2,16 @@
 
 In a workbench there is nothing to set::
 
-    from loopline.pipelines.launching import submit
+    from loopline.pipelines.launching import schedule, submit
 
-    run = submit("training", {"uri": "s3://bucket/flights/*.parquet", "target": "late", "name": "flights"})
-    run.follow()
+    flights = {"uri": "s3://bucket/flights/*.parquet", "target": "late", "name": "flights"}
+    submit("training", flights).follow()
+    schedule("training", flights, cron="0 0 2 * * *")
 """
 
+from loopline.pipelines.launching.recurring import ServerSchedule, schedules
 from loopline.pipelines.launching.run import ServerRun
+from loopline.pipelines.launching.scheduling import schedule
 from loopline.pipelines.launching.submitting import submit
 
-__all__ = ["ServerRun", "submit"]
+__all__ = ["ServerRun", "ServerSchedule", "schedule", "schedules", "submit"]

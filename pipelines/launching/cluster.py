@@ -1,7 +1,9 @@
 """The Kubernetes API, as far as launchers ask it: with the account of this pod, or the login of ``oc login``."""
 
 import contextlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.components.pipeline_connection import pod_namespace
@@ -28,10 +30,12 @@ class Cluster:
     @classmethod
     def find(cls) -> "Cluster | None":
         """Return the cluster of this pod, else that of the kubeconfig; None when there is neither."""
+        namespace = pod_namespace()
+        if not namespace and not any(Path(file).expanduser().exists() for file in _kubeconfigs()):
+            return None
         from kubernetes import client, config
 
         settings = client.Configuration()
-        namespace = pod_namespace()
         try:
             if namespace:
                 config.load_incluster_config(settings)
@@ -103,3 +107,7 @@ class Cluster:
         return api.get_namespaced_custom_object(
             group, version, self.namespace, plural, name, _request_timeout=_TIMEOUT_S
         )
+
+
+def _kubeconfigs() -> list[str]:
+    return [file for file in os.environ.get("KUBECONFIG", "").split(os.pathsep) if file] or ["~/.kube/config"]
