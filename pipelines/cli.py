@@ -80,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     words = sys.argv[1:] if arguments is None else arguments
-    options = _parser(words).parse_args(words)
     try:
+        options = _parser(words).parse_args(words)
         return options.command(options)
     except InputError as error:
         print(f"loopline: {error}", file=sys.stderr)

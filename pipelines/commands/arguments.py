@@ -14,6 +14,9 @@ def add_pipeline(parser: argparse.ArgumentParser, words: list[str]) -> None:
     Args:
         parser: The command's parser. Its description becomes that of the pipeline that ``words`` name, behind its own.
         words: What stands behind the command on the command line.
+
+    Raises:
+        InputError: There is no such pipeline.
     """
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = ", ".join(compiled_names())
@@ -31,11 +34,15 @@ def add_pipeline(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def _first_pipeline(words: list[str]) -> PipelineFile | None:
-    """Return the first pipeline among the words; whoever names none is told so when the command runs."""
+    """Return the first pipeline among the words.
+
+    Raises:
+        InputError: There is none where one is expected; said before its parameters are called unknown options.
+    """
     for word in words:
         with contextlib.suppress(InputError):
             return PipelineFile.find(word)
-    return None
+    return PipelineFile.find(words[0]) if words and not words[0].startswith("-") else None
 
 
 def _add_parameter(parser: argparse.ArgumentParser, group, parameter: Parameter) -> None:

@@ -40,8 +40,10 @@ class Cluster:
             if namespace:
                 config.load_incluster_config(settings)
             else:
-                config.load_kube_config(client_configuration=settings)
-                namespace = config.list_kube_config_contexts()[1]["context"].get("namespace") or "default"
+                # Said, since the client reads the variable when it is imported and never again.
+                files = os.pathsep.join(_kubeconfigs())
+                config.load_kube_config(files, client_configuration=settings)
+                namespace = config.list_kube_config_contexts(files)[1]["context"].get("namespace") or "default"
         except (config.ConfigException, OSError, KeyError, TypeError):
             return None
         settings.verify_ssl = True  # also where `oc login` was told otherwise

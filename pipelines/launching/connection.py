@@ -175,12 +175,11 @@ def connect(host: str = "", token: str = "", token_path: str = "") -> Server:
     return Server(connection, namespace, workbench.dashboard_address())
 
 
-def patiently(question: Callable, pauses: tuple[float, ...] = PAUSES):
+def patiently(question: Callable):
     """Put a question again while the server is away, a few times.
 
     Args:
         question: Asks; it must do no harm to ask twice.
-        pauses: Seconds between the attempts.
 
     Returns:
         What it returns.
@@ -188,7 +187,7 @@ def patiently(question: Callable, pauses: tuple[float, ...] = PAUSES):
     Raises:
         InputError: The server refuses, or stays away.
     """
-    for pause in pauses:
+    for pause in PAUSES:
         try:
             return question()
         except TemporaryError:
@@ -196,13 +195,12 @@ def patiently(question: Callable, pauses: tuple[float, ...] = PAUSES):
     return question()
 
 
-def find_or_make(find: Callable, make: Callable, pauses: tuple[float, ...] = PAUSES):
+def find_or_make(find: Callable, make: Callable):
     """Return what is there, else make it: so that a call that got lost, or somebody else's, makes nothing twice.
 
     Args:
         find: Looks for it by what is its alone; returns None when it is not there.
         make: Makes it.
-        pauses: Seconds between the attempts while the server is away.
 
     Returns:
         It.
@@ -226,7 +224,7 @@ def find_or_make(find: Callable, make: Callable, pauses: tuple[float, ...] = PAU
                 raise
             return found
 
-    return patiently(attempt, pauses)
+    return patiently(attempt)
 
 
 class _Login:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from loopline.components.errors import InputError
 from loopline.pipelines.launching.connection import Server
-from loopline.pipelines.launching.steps import Step
+from loopline.pipelines.launching.steps import OVER, Step
 
 
 class StepLogs:
@@ -24,26 +24,30 @@ class StepLogs:
 
     def news(self, step: Step) -> list[str]:
         """Return the lines that a step has printed since it was last asked about; none where its log cannot be read."""
-        pod = self._pods.get(step.id)
-        lines = self._read(pod) if pod else self._find(step, step.pods)
-        if lines is None:
-            return []
-        # A step that is tried again begins a shorter log.
-        seen = self._seen.get(step.id, 0) if len(lines) >= self._seen.get(step.id, 0) else 0
-        self._seen[step.id] = len(lines)
-        return lines[seen:]
+        if step.state in OVER:
+            return self._news(*self._find(step.pods[::-1]))
+        if step.id in self._pods:
+            return self._news(self._pods[step.id], self._read(self._pods[step.id]))
+        pod, lines = self._find(step.pods)
+        if pod:
+            self._pods[step.id] = pod
+        return self._news(pod, lines)
 
     def whole(self, step: Step) -> list[str]:
         """Return all that a step's last attempt printed; nothing where its log cannot be read."""
-        return self._find(step, step.pods[::-1]) or []
+        return self._find(step.pods[::-1])[1] or []
 
-    def _find(self, step: Step, pods: tuple[str, ...]) -> list[str] | None:
+    def _news(self, pod: str, lines: list[str] | None) -> list[str]:
+        seen = self._seen.get(pod, 0)
+        self._seen[pod] = max(seen, len(lines or []))
+        return (lines or [])[seen:]
+
+    def _find(self, pods: tuple[str, ...]) -> tuple[str, list[str] | None]:
         for pod in pods:
             lines = self._read(pod)
             if lines is not None:
-                self._pods[step.id] = pod
-                return lines
-        return None
+                return pod, lines
+        return "", None
 
     def _read(self, pod: str) -> list[str] | None:
         # The one path for logs, on every version of the server; it takes the name of a pod as that of a node.

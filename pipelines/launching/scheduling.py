@@ -145,8 +145,8 @@ def _of_pipeline(held: list[ServerSchedule], pipeline_id: str) -> list[ServerSch
         reference = entry.recurring.pipeline_version_reference
         if reference is None or reference.pipeline_id != pipeline_id:
             raise InputError(
-                f"There is a schedule {entry.name!r} of {entry.pipeline or 'another pipeline'}: choose another name with "
-                "--as, or delete that one."
+                f"There is a schedule {entry.name!r} of {entry.pipeline or 'another pipeline'}: choose another name "
+                "with --as, or delete that one."
             )
     return held
 

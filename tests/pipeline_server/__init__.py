@@ -22,11 +22,19 @@ __all__ = ["TOKEN", "Fault", "PipelineServer", "Scenario", "pipeline_server"]
 
 
 @contextlib.contextmanager
-def pipeline_server(folder: Path) -> Iterator[tuple[PipelineServer, dict[str, str]]]:
-    """Run a server; yields it and the environment with which an account's client finds it."""
-    key, certificate = make_certificate(folder)
+def pipeline_server(
+    folder: Path, address: tuple[str, int] = ("127.0.0.1", 0), name: str = "localhost"
+) -> Iterator[tuple[PipelineServer, dict[str, str]]]:
+    """Run a server; yields it and the environment with which an account's client finds it.
+
+    Args:
+        folder: Where its certificate and the token are written.
+        address: Where it listens; port 0 for any.
+        name: A name that its certificate is for, besides the address.
+    """
+    key, certificate = make_certificate(folder, address[0], name)
     (folder / "token").write_text(TOKEN)
-    server = PipelineServer(Handler)
+    server = PipelineServer(Handler, address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -36,7 +44,7 @@ def pipeline_server(folder: Path) -> Iterator[tuple[PipelineServer, dict[str, st
         yield (
             server,
             {
-                "KF_PIPELINES_ENDPOINT": f"https://127.0.0.1:{server.server_address[1]}",
+                "KF_PIPELINES_ENDPOINT": f"https://{address[0]}:{server.server_address[1]}",
                 "KF_PIPELINES_SA_TOKEN_PATH": str(folder / "token"),
                 "KF_PIPELINES_SSL_SA_CERTS": str(certificate),
             },

@@ -43,9 +43,11 @@ class GoCron:
             local = candidate.astimezone(zone)
             if self.matches(local):
                 return candidate
-            # Whole minutes are skipped where no second of them can match.
-            fits = local.hour in self.values[2] and local.minute in self.values[1]
-            candidate += timedelta(seconds=1 if fits else 60 - local.second)
+            # Whole minutes are skipped where no second of them can match, and quarters where no minute can.
+            fits = local.hour in self.values[2]
+            quarter = timedelta(minutes=14 - local.minute % 15, seconds=60 - local.second)
+            minute = timedelta(seconds=1 if local.minute in self.values[1] else 60 - local.second)
+            candidate += minute if fits else quarter
         return None
 
 

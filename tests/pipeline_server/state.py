@@ -73,8 +73,8 @@ class PipelineServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, handler):
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(self, handler, address: tuple[str, int]):
+        super().__init__(address, handler)
         self.lock = threading.RLock()
         self.pipelines: list[dict] = []
         self.versions: list[dict] = []
@@ -250,9 +250,10 @@ class PipelineServer(ThreadingHTTPServer):
         asked = self._looks.get(run["run_id"], 1) - 1
         for step, state in self.scenario.frame(asked).items():
             attempts = self.scenario.attempts.get(step, 1)
-            if state in ("RUNNING", "SUCCEEDED", "FAILED") and pod in argo.pods(
-                self.workflow(run), self._pipeline_of(run), step, attempts
-            ):
+            pods = argo.pods(self.workflow(run), self._pipeline_of(run), step, attempts)
+            if state in ("RUNNING", "SUCCEEDED", "FAILED") and pod in pods:
+                if pod != pods[-1]:
+                    return "an earlier attempt\n"
                 lines = self.scenario.logs.get(step, [])
                 shown = lines if state != "RUNNING" else lines[: (len(lines) + 1) // 2]
                 return "".join(f"{line}\n" for line in shown)

@@ -1,0 +1,203 @@
+"""Where the server, the token and the certificate authority come from."""
+
+import json
+import os
+import random
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kubernetes_server import APPLICATION, LOGIN, ROUTE, kubernetes_server
+from pipeline_server import TOKEN, Scenario, pipeline_server
+
+from loopline.components.errors import InputError
+from loopline.pipelines.launching import submit
+from loopline.pipelines.launching.connection import connect
+
+PROGRAM = Path(sys.executable).with_name("loopline")
+TRAINING = ("training", "--uri", "s3://bucket/flights.parquet", "--target", "late", "--name", "flights")
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """A machine that knows nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
+
+
+def _workbench(tmp_path, address: str, script: str) -> subprocess.CompletedProcess:
+    """Run a script in a mount namespace that has what a pod of OpenShift has: an account and the cluster's names."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{address} ds-pipeline-dspa.ml.svc.cluster.local\n")
+    account = {"token": TOKEN, "namespace": "ml", "service-ca.crt": (tmp_path / "server.crt").read_text()}
+    account["ca.crt"] = (tmp_path / "other" / "server.crt").read_text()
+    for name, text in account.items():
+        (tmp_path / f"account-{name}").write_text(text)
+    mounts = [f"mount --bind {hosts} /etc/hosts", "mount -t tmpfs tmpfs /run", f"mkdir -p {ACCOUNT}"]
+    mounts += [f"cp {tmp_path}/account-{name} {ACCOUNT}/{name}" for name in account]
+    # As the start of a workbench sets it; for the service it is the wrong authority.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KF_PIPELINES_")}
+    environment = {**kept, "HOME": str(tmp_path), "KF_PIPELINES_SSL_SA_CERTS": f"{ACCOUNT}/ca.crt"}
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", " && ".join([*mounts, script])],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def workbench(tmp_path, elsewhere):
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespaces")
+    # An address of this test's own, since the port is the platform's.
+    address = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
+    (tmp_path / "other").mkdir()
+    runtimes = tmp_path / ".local" / "share" / "jupyter" / "metadata" / "runtimes"
+    runtimes.mkdir(parents=True)
+    metadata = {
+        "public_api_endpoint": "https://dashboard.apps.example.com/experiments/ml/",
+        "api_endpoint": "https://ds-pipeline-dspa-ml.apps.example.com",
+        "cos_password": "hidden-secret",
+    }
+    (runtimes / "odh_dsp.json").write_text(json.dumps({"schema_name": "kfp", "metadata": metadata}))
+    with (
+        pipeline_server(tmp_path / "other"),
+        pipeline_server(tmp_path, (address, 8443), "ds-pipeline-dspa.ml.svc.cluster.local") as (running, _),
+    ):
+        yield running, lambda script: _workbench(tmp_path, address, script)
+
+
+def test_in_a_workbench_there_is_nothing_to_set(workbench):
+    server, run = workbench
+    server.scenario = Scenario.through("ingest-data")
+    server.artifacts = []
+    done = run(shlex.join([str(PROGRAM), "submit", *TRAINING]))
+    assert done.returncode == 0, done.stderr
+    assert server.runs[0]["runtime_config"]["parameters"]["name"] == "flights"
+    link = "https://dashboard.apps.example.com/develop-train/pipelines/runs/ml/runs/run-0"
+    assert link in done.stdout
+    assert "Ingest data done" in done.stdout
+    assert TOKEN not in done.stdout + done.stderr and "hidden-secret" not in done.stdout + done.stderr
+
+
+def test_an_account_is_not_told_to_servers_outside_its_cluster(workbench):
+    server, run = workbench
+    outside = f"https://127.0.0.1:{server.server_address[1]}"
+    done = run(shlex.join([str(PROGRAM), "submit", *TRAINING, "--host", outside]))
+    assert done.returncode == 2
+    assert "outside this cluster, where this account's token is not sent" in done.stderr
+    assert server.asked == []
+
+
+def test_elsewhere_two_arguments_are_enough(elsewhere, tmp_path, monkeypatch):
+    with pipeline_server(tmp_path) as (server, variables):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", variables["KF_PIPELINES_SSL_SA_CERTS"])
+        run = submit(TRAINING[0], {"uri": "a", "target": "b", "name": "c"}, host=variables["KF_PIPELINES_ENDPOINT"],
+                     token=TOKEN)  # fmt: skip
+        assert run.run_id == server.runs[0]["run_id"]
+        assert TOKEN not in repr(vars(run)) + run._repr_html_()
+
+
+def test_the_command_line_takes_a_file_and_no_token(elsewhere, loopline, tmp_path):
+    with pipeline_server(tmp_path) as (server, variables):
+        words = ["submit", *TRAINING, "--detach", "--host", variables["KF_PIPELINES_ENDPOINT"]]
+        trusted = {"SSL_CERT_FILE": variables["KF_PIPELINES_SSL_SA_CERTS"]}
+        done = loopline(*words, "--token-file", str(tmp_path / "token"), **trusted)
+        assert done.returncode == 0, done.stderr
+        assert len(server.runs) == 1
+        assert "--token " not in loopline("submit", "--help").stdout
+
+
+def test_after_a_login_the_server_is_found_by_its_route(elsewhere, loopline, tmp_path):
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with pipeline_server(tmp_path) as (server, variables), kubernetes_server(folder) as (cluster, certificate):
+        # The login is one and the same for both.
+        cluster.token = TOKEN
+        route = variables["KF_PIPELINES_ENDPOINT"].removeprefix("https://")
+        cluster.resources[ROUTE.format("ml")] = {"spec": {"host": route}}
+        known = {
+            "KUBECONFIG": str(cluster.write_kubeconfig(tmp_path, "ml", certificate, TOKEN)),
+            "KF_PIPELINES_SSL_SA_CERTS": variables["KF_PIPELINES_SSL_SA_CERTS"],
+        }
+        done = loopline("submit", *TRAINING, "--detach", **known)
+        assert done.returncode == 0, done.stderr
+        assert len(server.runs) == 1
+        assert TOKEN not in done.stdout + done.stderr
+
+        cluster.resources[APPLICATION.format("ml")] = {
+            "spec": {"scheduledWorkflow": {"cronScheduleTimezone": "Europe/Berlin"}}
+        }
+        done = loopline("schedule", *TRAINING, "--cron", "0 0 3 * * *", **known)
+        assert done.returncode == 0, done.stderr
+        assert "Next, in Europe/Berlin (as dspa says):" in done.stdout
+        assert done.stdout.count("03:00 CE") == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "sentence"),
+    [
+        (404, LOGIN, "Namespace ml: it has no pipeline server; choose another with `oc project`"),
+        (403, LOGIN, "Namespace ml: Forbidden; choose another"),
+        (404, "old", "Namespace ml: the login has expired; log in with `oc login`"),
+    ],
+)
+def test_a_login_that_leads_nowhere_is_said(elsewhere, tmp_path, monkeypatch, status, token, sentence):
+    with kubernetes_server(tmp_path) as (cluster, certificate):
+        cluster.resources[ROUTE.format("ml")] = status
+        monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate, token)))
+        with pytest.raises(InputError, match=sentence):
+            connect()
+
+
+def test_a_cluster_that_is_gone_is_said(elsewhere, tmp_path, monkeypatch):
+    with kubernetes_server(tmp_path) as (cluster, certificate):
+        monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate)))
+    with pytest.raises(InputError, match="does not answer .*log in with `oc login`"):
+        connect()
+
+
+def test_a_login_without_a_token_is_said(elsewhere, tmp_path, monkeypatch):
+    with kubernetes_server(tmp_path) as (cluster, certificate):
+        monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate, "")))
+        with pytest.raises(InputError, match="holds no token: log in with `oc login`"):
+            connect("https://ds-pipeline-dspa-ml.apps.example.com")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "No pipeline server is known here: name it with --host, or log in to its cluster with `oc login`."),
+        (("--host", "https://127.0.0.1:1"), "There is no token for https://127.0.0.1:1: log in with `oc login`"),
+        (("--host", "http://127.0.0.1:1", "--token-file", "t"), "would get a token in the clear"),
+        (("--host", "127.0.0.1:1", "--token-file", "t"), "'127.0.0.1:1' is no URL of a pipeline server"),
+        (("--host", "https://:x", "--token-file", "t"), "is no URL of a pipeline server"),
+        (("--host", "https://127.0.0.1:1", "--token-file", "t"), "https://127.0.0.1:1 does not answer"),
+        (("--host", "https://127.0.0.1:1", "--token-file", "nowhere"), "The token nowhere cannot be read"),
+        (("--host", "https://127.0.0.1:1", "--token-file", "empty"), "The token empty is empty"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_sentence(elsewhere, loopline, tmp_path, words, sentence):
+    (tmp_path / "t").write_text("secret-token")
+    (tmp_path / "empty").write_text("\n")
+    done = loopline("submit", *TRAINING, *words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert sentence in done.stderr
+    assert "secret-token" not in done.stderr
+
+
+def test_an_unknown_authority_a_wrong_token_and_a_page_are_said(server, monkeypatch, tmp_path):
+    host = os.environ["KF_PIPELINES_ENDPOINT"]
+    with pytest.raises(InputError, match=r"refuses this account \(status 401\): bind it to the role"):
+        connect(host, "wrong")
+    monkeypatch.delenv("KF_PIPELINES_SSL_SA_CERTS")
+    with pytest.raises(InputError, match="signed by an authority that is not known here"):
+        connect(host, TOKEN)
+    with kubernetes_server(tmp_path) as (page, certificate):
+        monkeypatch.setenv("KF_PIPELINES_SSL_SA_CERTS", str(certificate))
+        page.token = TOKEN
+        with pytest.raises(InputError, match="is no pipeline server: it answers 404"):
+            connect(f"https://127.0.0.1:{page.server_address[1]}", TOKEN)
