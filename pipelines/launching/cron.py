@@ -153,7 +153,9 @@ def _field(name: str, text: str, low: int, high: int, names: tuple[str, ...] = (
     for part in text.split(","):
         span, slash, step = part.partition("/")
         first, dash, last = span.partition("-")
-        width = _number(name, step, 1, high, part) if slash else 1
+        if slash and not (step.isascii() and step.isdigit() and int(step)):
+            raise InputError(f"Cron: the step {step!r} of the {name} {part!r} must be a whole number from 1 on.")
+        width = int(step) if slash else 1
         if span in ("*", "?"):
             star, begin, end = True, low, high
         else:

@@ -209,7 +209,7 @@ def schedules(
     server = connect(host, token, token_path)
     zone = find_zone(time_zone, server.namespace)
     held = held_under(server, name, zone) if name else _all(server, zone)
-    return Schedules(sorted(held, key=lambda entry: (entry.name, *age(entry))))
+    return Schedules(sorted(held, key=lambda entry: (entry.name, *_age(entry))))
 
 
 def held_under(server: Server, name: str, zone: Zone) -> list[ServerSchedule]:
@@ -223,11 +223,11 @@ def held_under(server: Server, name: str, zone: Zone) -> list[ServerSchedule]:
     Raises:
         InputError: The server refuses or is away.
     """
-    return sorted(_all(server, zone, filter=by_name(name)), key=age)
+    return sorted(_all(server, zone, filter=by_name(name)), key=_age)
 
 
-def age(held: ServerSchedule) -> tuple:
-    """Return what schedules are sorted by: the same for everybody, whoever looks."""
+def _age(held: ServerSchedule) -> tuple:
+    # The same for everybody, whoever looks.
     return held.created_at, held.id
 
 

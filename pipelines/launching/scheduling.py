@@ -11,7 +11,7 @@ from pathlib import Path
 from loopline.components.errors import InputError
 from loopline.pipelines.launching.connection import Server, connect, find_or_make
 from loopline.pipelines.launching.package import Package
-from loopline.pipelines.launching.recurring import ServerSchedule, age, held_under, show_time
+from loopline.pipelines.launching.recurring import ServerSchedule, held_under, show_time
 from loopline.pipelines.launching.timing import Timing
 from loopline.pipelines.launching.versions import find_experiment, upload
 from loopline.pipelines.launching.zones import Zone, find_zone
@@ -107,9 +107,9 @@ def schedule(
         _make(server, wanted, timing, zone)
         held = held_under(server, name, zone)
     # Whoever replaces it at the same time agrees on which one stays: the newest that there is.
-    kept = max(held, key=age)
-    others = tuple(other for other in held if other.id != kept.id)
+    others = tuple(held[:-1])
     notes = [_left_alone(other, run) for other in others if (run := other.retire()) is not None]
+    kept = held_under(server, name, zone)[-1] if others else held[-1]
     if made and kept.recurring.description != wanted.description:
         notes.append("Somebody else set this schedule at the same moment, and theirs stays: look at it, or try again.")
     notes += _window_notes(package.name, values, timing)

@@ -13,7 +13,7 @@ from loopline.pipelines.launching.words import describe, describe_seconds
 _PERIOD = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SHORTEST_S = 60
 #: So many gaps between times are looked at for the longest.
-_GAPS = 400
+_GAPS = 100
 
 
 @dataclass(frozen=True)

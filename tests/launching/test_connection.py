@@ -156,7 +156,7 @@ def test_a_login_that_leads_nowhere_is_said(elsewhere, tmp_path, monkeypatch, st
 def test_a_cluster_that_is_gone_is_said(elsewhere, tmp_path, monkeypatch):
     with kubernetes_server(tmp_path) as (cluster, certificate):
         monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate)))
-    with pytest.raises(InputError, match="does not answer .*log in with `oc login`"):
+    with pytest.raises(InputError, match=r"does not answer .*log in with `oc login`"):
         connect()
 
 

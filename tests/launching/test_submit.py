@@ -117,7 +117,7 @@ def test_a_server_that_is_away_for_a_moment_gets_everything_once(server, method,
 def test_a_server_that_stays_away_is_said_and_the_next_call_goes_on(server, monkeypatch, method, path):
     monkeypatch.setattr(connection, "PAUSES", (0.0, 0.0))
     server.faults.append(Fault(method, path, times=1000))
-    with pytest.raises(InputError, match="refuses with 503 .*the database is away"):
+    with pytest.raises(InputError, match=r"refuses with 503 .*the database is away"):
         submit("training", PARAMETERS)
     server.faults.clear()
     assert server.runs == []
@@ -150,7 +150,7 @@ def test_a_refusal_of_the_server_is_passed_on(server):
     with pytest.raises(InputError, match=r"refuses this account \(status 403\): bind it to the role"):
         submit("training", PARAMETERS)
     server.forbidden = False
-    with pytest.raises(InputError, match="refuses with 400 .*exceed maximum size"):
+    with pytest.raises(InputError, match=r"refuses with 400 .*exceed maximum size"):
         submit("training", PARAMETERS | {"expectations": "x" * 11_000})
 
 

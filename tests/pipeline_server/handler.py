@@ -18,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PipelineServer
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is one packet, which nobody waits to acknowledge
 
     def do_GET(self):
         asked = urlparse(self.path)

@@ -1,5 +1,6 @@
 """What a pipeline server holds."""
 
+import itertools
 import json
 import re
 import threading
@@ -96,6 +97,7 @@ class PipelineServer(ThreadingHTTPServer):
         self.clock = lambda: datetime.now(UTC)
         self.zone = ZoneInfo("UTC")
         self._looks: dict[str, int] = {}
+        self._numbers = itertools.count(1)
 
     def posted(self, path: str) -> int:
         """Return how often something was posted to a path."""
@@ -167,8 +169,7 @@ class PipelineServer(ThreadingHTTPServer):
         elif int(trigger["periodic_schedule"]["interval_second"]) < 1:
             raise Refusal(REFUSED, "Found invalid period schedule interval")
         status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[body["mode"]]
-        number = len([method for method, path, _ in self.asked if (method, path) == ("POST", "/recurringruns")])
-        added = {"recurring_run_id": f"recurring-{number}", "status": status, "created_at": self._now()}
+        added = {"recurring_run_id": f"recurring-{next(self._numbers)}", "status": status, "created_at": self._now()}
         self.recurring.append(body | added)
         return self.recurring[-1]
 
