@@ -143,6 +143,8 @@ def check_value(value: object, kind: str, where: str) -> None:
         _check_model(value, getattr(models, kind), where)
 
 
+#: Fields of 64 bits are text in JSON, which the description says; the server takes numbers, too, as KFP's client sends.
+_INT64 = {"max_concurrency", "interval_second"}
 _PLAIN = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
 
 
@@ -154,7 +156,10 @@ def _check_model(value: object, kind: type, where: str) -> None:
     for name, entry in value.items():
         if name not in types:
             raise ContractError(f"{where}: {kind.__name__} has no field {name!r}")
-        check_value(entry, types[name], f"{where}.{name}")
+        if name in _INT64:
+            _expect(str(entry).isdigit(), entry, "int64", f"{where}.{name}")
+        else:
+            check_value(entry, types[name], f"{where}.{name}")
     return None
 
 

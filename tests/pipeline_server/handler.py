@@ -150,9 +150,9 @@ def _matching(entries: list[dict], query: dict) -> list[dict]:
     predicates = [{_SNAKE.get(name, name): value for name, value in p.items()} for p in given["predicates"]]
     for predicate in predicates:
         # KFP's own client sends the operation's number.
-        predicate["operation"] = {1: "EQUALS"}.get(predicate["operation"], predicate["operation"])
-        assert predicate["operation"] == "EQUALS", predicate
+        predicate["operation"] = {1: "EQUALS"}.get(predicate.get("operation"), predicate.get("operation"))
     check_value({"predicates": predicates}, "V2beta1Filter", "the filter")
+    assert all(predicate["operation"] == "EQUALS" for predicate in predicates), predicates
     wanted = {p["key"]: p["string_value"] for p in predicates}
     return [e for e in entries if wanted.items() <= e.items()]
 
