@@ -1,16 +1,13 @@
 """Where the server, the token and the certificate authority come from."""
 
-import json
 import os
-import random
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from kubernetes_server import APPLICATION, LOGIN, ROUTE, kubernetes_server
 from pipeline_server import TOKEN, Scenario, pipeline_server
+from workbench import DASHBOARD, PASSWORD, workbench
 
 from loopline.components.errors import InputError
 from loopline.pipelines.launching import submit
@@ -18,7 +15,6 @@ from loopline.pipelines.launching.connection import connect
 
 PROGRAM = Path(sys.executable).with_name("loopline")
 TRAINING = ("training", "--uri", "s3://bucket/flights.parquet", "--target", "late", "--name", "flights")
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 @pytest.fixture
@@ -29,67 +25,25 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
 
 
-def _workbench(tmp_path, address: str, script: str) -> subprocess.CompletedProcess:
-    """Run a script in a mount namespace that has what a pod of OpenShift has: an account and the cluster's names."""
-    hosts = tmp_path / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost\n{address} ds-pipeline-dspa.ml.svc.cluster.local\n")
-    account = {"token": TOKEN, "namespace": "ml", "service-ca.crt": (tmp_path / "server.crt").read_text()}
-    account["ca.crt"] = (tmp_path / "other" / "server.crt").read_text()
-    for name, text in account.items():
-        (tmp_path / f"account-{name}").write_text(text)
-    mounts = [f"mount --bind {hosts} /etc/hosts", "mount -t tmpfs tmpfs /run", f"mkdir -p {ACCOUNT}"]
-    mounts += [f"cp {tmp_path}/account-{name} {ACCOUNT}/{name}" for name in account]
-    # As the start of a workbench sets it; for the service it is the wrong authority.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KF_PIPELINES_")}
-    environment = {**kept, "HOME": str(tmp_path), "KF_PIPELINES_SSL_SA_CERTS": f"{ACCOUNT}/ca.crt"}
-    return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", " && ".join([*mounts, script])],
-        capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120,
-    )  # fmt: skip
+def test_in_a_workbench_there_is_nothing_to_set(elsewhere, tmp_path):
+    with workbench(tmp_path) as (server, run):
+        server.scenario = Scenario.through("ingest-data")
+        server.artifacts = []
+        done = run(str(PROGRAM), "submit", *TRAINING)
+        assert done.returncode == 0, done.stderr
+        assert server.runs[0]["runtime_config"]["parameters"]["name"] == "flights"
+        assert f"{DASHBOARD}/develop-train/pipelines/runs/ml/runs/run-0" in done.stdout
+        assert "Ingest data done" in done.stdout
+        assert TOKEN not in done.stdout + done.stderr and PASSWORD not in done.stdout + done.stderr
 
 
-@pytest.fixture
-def workbench(tmp_path, elsewhere):
-    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
-        pytest.skip("this machine allows no mount namespaces")
-    # An address of this test's own, since the port is the platform's.
-    address = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
-    (tmp_path / "other").mkdir()
-    runtimes = tmp_path / ".local" / "share" / "jupyter" / "metadata" / "runtimes"
-    runtimes.mkdir(parents=True)
-    metadata = {
-        "public_api_endpoint": "https://dashboard.apps.example.com/experiments/ml/",
-        "api_endpoint": "https://ds-pipeline-dspa-ml.apps.example.com",
-        "cos_password": "hidden-secret",
-    }
-    (runtimes / "odh_dsp.json").write_text(json.dumps({"schema_name": "kfp", "metadata": metadata}))
-    with (
-        pipeline_server(tmp_path / "other"),
-        pipeline_server(tmp_path, (address, 8443), "ds-pipeline-dspa.ml.svc.cluster.local") as (running, _),
-    ):
-        yield running, lambda script: _workbench(tmp_path, address, script)
-
-
-def test_in_a_workbench_there_is_nothing_to_set(workbench):
-    server, run = workbench
-    server.scenario = Scenario.through("ingest-data")
-    server.artifacts = []
-    done = run(shlex.join([str(PROGRAM), "submit", *TRAINING]))
-    assert done.returncode == 0, done.stderr
-    assert server.runs[0]["runtime_config"]["parameters"]["name"] == "flights"
-    link = "https://dashboard.apps.example.com/develop-train/pipelines/runs/ml/runs/run-0"
-    assert link in done.stdout
-    assert "Ingest data done" in done.stdout
-    assert TOKEN not in done.stdout + done.stderr and "hidden-secret" not in done.stdout + done.stderr
-
-
-def test_an_account_is_not_told_to_servers_outside_its_cluster(workbench):
-    server, run = workbench
-    outside = f"https://127.0.0.1:{server.server_address[1]}"
-    done = run(shlex.join([str(PROGRAM), "submit", *TRAINING, "--host", outside]))
-    assert done.returncode == 2
-    assert "outside this cluster, where this account's token is not sent" in done.stderr
-    assert server.asked == []
+def test_an_account_is_not_told_to_servers_outside_its_cluster(elsewhere, tmp_path):
+    with workbench(tmp_path) as (server, run):
+        outside = f"https://127.0.0.1:{server.server_address[1]}"
+        done = run(str(PROGRAM), "submit", *TRAINING, "--host", outside)
+        assert done.returncode == 2
+        assert "outside this cluster, where this account's token is not sent" in done.stderr
+        assert server.asked == []
 
 
 def test_elsewhere_two_arguments_are_enough(elsewhere, tmp_path, monkeypatch):
