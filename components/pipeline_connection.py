@@ -5,6 +5,7 @@ In a pod all of it is found, as the platform's own clients find it: ``KF_PIPELIN
 certificate authorities of ``KF_PIPELINES_SSL_SA_CERTS`` or ``PIPELINES_SSL_SA_CERTS``, the cluster's and the machine's.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,11 +30,13 @@ class Connection:
         host: Its URL.
         read_token: Reads the token; called for each question, since a cluster replaces it within the hour.
         authority: The file of the certificate authorities that vouch for it; None for those of Python's packages.
+        health: What it told of itself.
     """
 
     host: str
     read_token: Callable[[], str]
     authority: str | None
+    health: dict
 
     def refresh_api_key_hook(self, configuration) -> None:
         """Give a question its token: what KFP's clients call before each one."""
@@ -80,8 +83,9 @@ def open_connection(host: str, read_token: Callable[[], str], authorities: Itera
     check_is_https(host)
     host, token = host.rstrip("/"), read_token()
     for authority in _authorities(host, authorities):
-        if _answers(host, token, authority):
-            return Connection(host, read_token, authority)
+        health = _ask_health(host, token, authority)
+        if health is not None:
+            return Connection(host, read_token, authority, health)
     raise InputError(
         f"The certificate of {host} is signed by an authority that is not known here: name the file of the authority "
         "in KF_PIPELINES_SSL_SA_CERTS."
@@ -176,8 +180,8 @@ def _authorities(host: str, more: Iterable[str]) -> list[str | None]:
     return list(dict.fromkeys([*([named] if named else []), *found, *more, ca_bundle() or None, None]))
 
 
-def _answers(host: str, token: str, authority: str | None) -> bool:
-    """Return whether the server answers; not where this authority does not vouch for it."""
+def _ask_health(host: str, token: str, authority: str | None) -> dict | None:
+    """Ask the server for its health; returns None where this authority does not vouch for it."""
     # kfp itself tries for half a minute, with tracebacks in the log.
     import requests
 
@@ -190,7 +194,7 @@ def _answers(host: str, token: str, authority: str | None) -> bool:
             allow_redirects=False,
         )
     except requests.exceptions.SSLError:
-        return False
+        return None
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
         raise InputError(f"{host!r} is {_NO_URL}") from None
     except requests.exceptions.RequestException as error:
@@ -201,9 +205,9 @@ def _answers(host: str, token: str, authority: str | None) -> bool:
         raise InputError(f"The pipeline server {host} refuses this account (status {answer.status_code}): {FORBIDDEN}")
     if answer.status_code >= 500:
         raise TemporaryError(f"The pipeline server {host} does not answer (status {answer.status_code}).")
-    try:
-        if answer.status_code == 200 and isinstance(answer.json(), dict):
-            return True
-    except ValueError:
-        pass  # a page of something else
+    if answer.status_code == 200:
+        with contextlib.suppress(ValueError):  # a page of something else
+            told = answer.json()
+            if isinstance(told, dict):
+                return told
     raise InputError(f"{host} is no pipeline server: it answers {answer.status_code} when asked for its health.")

@@ -1,6 +1,7 @@
 """A pipeline as it is uploaded: the compiled YAML, for an image of the steps, with or without caching."""
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from loopline.pipelines.spec import PipelineFile, compiled_folder
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _IMAGE_LINE = re.compile(r"^( +image: )(\S+)$", re.MULTILINE)
-_DIGITS = 10
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,27 @@ class Package:
         return self.file.name
 
     @cached_property
-    def spec(self) -> dict:
-        """The pipeline's specification."""
-        return next(iter(yaml.load_all(self.text, _LOADER)))
-
-    @property
     def version(self) -> str:
         """The name of the version: the same for the same content, and for no other."""
         return version_name(self.text)
 
 
 def version_name(text: str) -> str:
-    """Name a version of a pipeline by its content.
+    """Name a version of a pipeline by its content, as it is named where Git brings it to the cluster.
 
     Args:
         text: The YAML.
 
     Returns:
-        Loopline's version and the first digits of the content's SHA-256, e.g. ``0.1.0-3f2a9c1b7d``.
+        The pipeline's name and twelve digits, e.g. ``training-3f2a9c1b7d04``. Comments and layout do not count.
     """
-    from importlib.metadata import version
-
-    return f"{version('loopline')}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}"
+    spec, *platform = yaml.load_all(text, _LOADER)
+    info = spec["pipelineInfo"]
+    content = {"pipelineName": info["name"], "description": info.get("description", ""), "pipelineSpec": spec}
+    if platform:
+        content["platformSpec"] = platform[0]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{info['name']}-{digest[:_DIGITS]}"
 
 
 def _without_caching(text: str) -> str:

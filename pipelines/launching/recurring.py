@@ -60,7 +60,7 @@ class ServerSchedule:
 
     @cached_property
     def pipeline(self) -> str:
-        """The pipeline and its version; empty when the server does not tell."""
+        """The version of the pipeline; empty when the server does not tell."""
         reference = self.recurring.pipeline_version_reference
         if reference is None:
             return ""
@@ -70,8 +70,8 @@ class ServerSchedule:
             if not reference.pipeline_version_id:
                 return f"{name}, the newest version"
             call = api.pipeline_service_get_pipeline_version
-            version = self._server.look(call, reference.pipeline_id, reference.pipeline_version_id)
-            return f"{name} {version.display_name}"
+            version = self._server.look(call, reference.pipeline_id, reference.pipeline_version_id).display_name
+            return version if version.startswith(name) else f"{name} {version}"
         return ""
 
     def next_times(self, count: int = 5) -> list[datetime]:

@@ -113,7 +113,7 @@ def schedule(
     if made and kept.recurring.description != wanted.description:
         notes.append("Somebody else set this schedule at the same moment, and theirs stays: look at it, or try again.")
     notes += _window_notes(package.name, values, timing)
-    told = f"{package.name} {version.display_name}, {'uploaded now' if uploaded else 'as the server holds it'}"
+    told = f"{package.version}, {'uploaded now' if uploaded else 'as the server holds it'}"
     return Scheduled(kept, told, made, others, tuple(notes))
 
 

@@ -59,7 +59,7 @@ def submit(
         return next(server.list(server.runs.run_service_list_runs, "runs", filter=by_name(body.display_name)), None)
 
     run = find_or_make(find, lambda: server.ask(server.runs.run_service_create_run, body))
-    told = f"{package.name} {version.display_name}, {'uploaded now' if uploaded else 'as the server holds it'}"
+    told = f"{package.version}, {'uploaded now' if uploaded else 'as the server holds it'}"
     return ServerRun(server, run.run_id, run.display_name, run.created_at, told)
 
 

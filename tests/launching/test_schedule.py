@@ -282,7 +282,7 @@ def test_schedules_are_listed_paused_resumed_and_deleted(server, loopline):
     lines = loopline("schedules", "list").stdout.splitlines()
     assert lines[0].split() == ["SCHEDULE", "FIRES", "NEXT", "STATE", "PIPELINE"]
     assert [line.split()[0] for line in lines[1:3]] == ["training-flights", "watch"]
-    assert "every day at 02:00" in lines[1] and "  on  " in lines[1] and "training 0.1.0-" in lines[1]
+    assert "every day at 02:00" in lines[1] and "  on     training-" in lines[1]
 
     assert loopline("schedules", "pause", "training-flights").returncode == 0
     assert [held["status"] for held in server.recurring] == ["DISABLED", "ENABLED"]
