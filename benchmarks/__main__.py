@@ -15,6 +15,7 @@ from benchmarks import (
     promotions,
     replacement,
     serving,
+    submit,
     training,
 )
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "replacement": ("Replacing a version under load", replacement.run),
     "serving": ("The model server against others", serving.run),
     "capacity": ("The capacity probe against servers that are known", capacity.run),
+    "submit": ("Submitting a pipeline", submit.run),
     "drift": ("A drift verdict on a million rows, and on a hundred million", drift_speed.run),
     "power": ("What the drift verdict sees, and how often it cries wolf", drift_power.run),
 }

@@ -55,14 +55,30 @@ def find_connection(host: str = "") -> Connection:
     Raises:
         InputError: There is no such server, or it refuses this account.
     """
-    if host and not is_inside(host) and not os.environ.get("KF_PIPELINES_SA_TOKEN_PATH"):
-        # A parameter must not be enough to send this account's token anywhere.
-        check_is_https(host)
+    if host:
+        check_token_may_go_to(host)
+    return open_connection(host or endpoint_found_here(), token_file(account_token()))
+
+
+def check_token_may_go_to(host: str) -> None:
+    """Refuse a server that a parameter names, unless it is of this cluster or has a token of its own.
+
+    A parameter must not be enough to send this account's token anywhere.
+
+    Args:
+        host: Its URL.
+
+    Raises:
+        InputError: It would get this account's token.
+    """
+    check_is_https(host)
+    # Workbenches name this account's own token there.
+    named = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH")
+    if not is_inside(host) and (not named or Path(named) == ACCOUNT / "token"):
         raise InputError(
             f"The pipeline server {host} is outside this cluster, where this account's token is not sent: name the "
             "file of a token for it in KF_PIPELINES_SA_TOKEN_PATH."
         )
-    return open_connection(host or endpoint_found_here(), token_file(account_token()))
 
 
 def open_connection(host: str, read_token: Callable[[], str], authorities: Iterable[str] = ()) -> Connection:

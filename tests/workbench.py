@@ -47,7 +47,11 @@ def workbench(folder: Path) -> Iterator[tuple[PipelineServer, Callable[..., subp
         def run(*command: str, **variables: str) -> subprocess.CompletedProcess:
             kept = {name: value for name, value in os.environ.items() if not name.startswith("KF_PIPELINES_")}
             # As the start of a workbench sets it; for the service it is the wrong authority.
-            set_there = {"HOME": str(folder), "KF_PIPELINES_SSL_SA_CERTS": f"{_ACCOUNT}/ca.crt"}
+            set_there = {
+                "HOME": str(folder),
+                "KF_PIPELINES_SA_TOKEN_PATH": f"{_ACCOUNT}/token",
+                "KF_PIPELINES_SSL_SA_CERTS": f"{_ACCOUNT}/ca.crt",
+            }
             return subprocess.run(
                 ["unshare", "-rm", "sh", "-c", " && ".join([*mounts, shlex.join(command)])],
                 capture_output=True, text=True, env=kept | set_there | variables, cwd=folder, timeout=180,

@@ -12,8 +12,8 @@ from loopline.components.errors import InputError, TemporaryError
 from loopline.components.pipeline_connection import (
     Connection,
     account_token,
+    check_token_may_go_to,
     endpoint_found_here,
-    is_inside,
     open_connection,
     pod_namespace,
     token_file,
@@ -140,9 +140,11 @@ class Server:
     @cached_property
     def _client(self):
         import kfp_server_api
+        from requests.utils import get_environ_proxies, select_proxy
 
         settings = kfp_server_api.Configuration()
         settings.host, settings.ssl_ca_cert = self.host, self.connection.authority
+        settings.proxy = select_proxy(self.host, get_environ_proxies(self.host))
         settings.api_key["authorization"], settings.api_key_prefix["authorization"] = "", "Bearer"
         settings.refresh_api_key_hook = self.connection.refresh_api_key_hook
         return kfp_server_api.ApiClient(settings)
@@ -262,13 +264,10 @@ def _find_token(host: str, told: bool, token: str, token_path: str, login: _Logi
         return lambda: token
     if token_path:
         return token_file(Path(token_path))
-    if os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or (pod_namespace() and (is_inside(host) or not told)):
+    if os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or pod_namespace():
+        if told:
+            check_token_may_go_to(host)
         return token_file(account_token())
-    if pod_namespace():
-        raise InputError(
-            f"The pipeline server {host} is outside this cluster, where this account's token is not sent: name the "
-            "file of a token for it with --token-file or in KF_PIPELINES_SA_TOKEN_PATH."
-        )
     if login.cluster is None:
         raise InputError(
             f"There is no token for {host}: log in with `oc login`, or name the file of one with --token-file or in "

@@ -6,12 +6,13 @@ a driver beside it and an executor below it, and of a node's pod it tells nothin
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 #: States of a step that is over.
 OVER = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"}
 #: What the engine adds to a task's name for the pod that prepares it.
 _DRIVER = "-driver"
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _PRIME, _SIZE = 0x01000193, 1 << 32
 
 
@@ -47,16 +48,14 @@ def read_steps(run, spec: dict) -> list[Step]:
         The steps that have begun or are about to.
     """
     tasks = _tasks(spec)
-    details = (run.run_details.task_details if run.run_details else None) or []
-    found = [(detail, tasks[detail.display_name]) for detail in details if detail.display_name in tasks]
-    # A step that could not be prepared has no node of its own.
-    found += [
-        (detail, tasks[detail.display_name.removesuffix(_DRIVER)])
-        for detail in details
-        if detail.state == "FAILED"
-        and detail.display_name.removesuffix(_DRIVER) in tasks.keys() - {detail.display_name}
-    ]
-    found.sort(key=lambda pair: (pair[0].start_time or pair[0].create_time, pair[0].display_name))
+    found = []
+    for detail in (run.run_details.task_details if run.run_details else None) or []:
+        name = detail.display_name or ""
+        # A step that could not be prepared has no node of its own.
+        prepared = name.removesuffix(_DRIVER) if detail.state == "FAILED" else name
+        if name in tasks or prepared in tasks:
+            found.append((detail, tasks[name if name in tasks else prepared]))
+    found.sort(key=lambda pair: (pair[0].start_time or pair[0].create_time or _NEVER, pair[0].display_name))
     return [_step(detail, task) for detail, task in found]
 
 

@@ -78,6 +78,15 @@ def test_a_failing_step_shows_its_own_traceback(server, loopline):
     assert "evaluate.py" in done.stderr and "executor_main" not in done.stderr
 
 
+def _with_driver_failed(run: dict, step: str) -> dict:
+    """Return a run in which the pod failed that prepares a step, so that the step has no node."""
+    details = [d for d in run["run_details"]["task_details"] if d["display_name"] != step]
+    for detail in details:
+        if detail["display_name"] == f"{step}-driver":
+            detail["state"] = "FAILED"
+    return run | {"run_details": {"task_details": details}}
+
+
 def test_a_step_without_a_log_and_one_that_was_never_prepared_are_said(server):
     server.scenario = Scenario([{}, {"score-partition": "FAILED"}], state="FAILED")
     run = submit("batch-scoring", {"name": "flights", "uri": "x", "output": "y"})
@@ -85,7 +94,13 @@ def test_a_step_without_a_log_and_one_that_was_never_prepared_are_said(server):
     server.log_of = lambda run, pod: server.one("runs", "run_id", "gone")
     outcome = run.follow(Progress.silent())
     assert outcome.state == "FAILED"
+    assert outcome.failure.step == "Score partition"
     assert "its log cannot be read" in outcome.failure.message
+
+    look = server.look_at
+    server.look_at = lambda run: _with_driver_failed(look(run), "score-partition")
+    outcome = run.follow(Progress.silent())
+    assert str(outcome.failure) == "Score partition: the engine could not prepare it; its log cannot be read."
 
 
 def test_an_attempt_after_the_first_is_read(server, loopline):

@@ -267,7 +267,7 @@ def test_a_time_that_is_due_is_let_pass_first(server, monkeypatch):
 def test_a_schedule_of_another_pipeline_is_not_replaced(server):
     schedule("monitoring", MONITORING, every="24h", name="nightly")
     with pytest.raises(
-        InputError, match=r"There is a schedule 'nightly' of monitoring .*: choose another name with --as"
+        InputError, match=r"There is a schedule 'nightly' of monitoring-.*: choose another name with --as"
     ):
         schedule("training", PARAMETERS, every="24h", name="nightly")
     assert len(server.recurring) == 1
