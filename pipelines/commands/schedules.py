@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
         action = _add(actions, name, summary, command)
         action.add_argument("name", metavar="NAME", help="the schedule")
         if name == "delete":
-            action.add_argument("--force", action="store_true", help="at once; before KFP 2.16 its run ends with it")
+            action.add_argument("--force", action="store_true", help="at once; up to KFP 2.15 its run ends with it")
 
 
 def _add(actions, name: str, summary: str, command) -> argparse.ArgumentParser:

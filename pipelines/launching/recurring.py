@@ -15,7 +15,7 @@ from loopline.pipelines.launching.timing import Timing
 from loopline.pipelines.launching.versions import by_name
 from loopline.pipelines.launching.zones import Zone, find_zone
 
-#: Leaves the runs of a schedule alone that is deleted; servers before KFP 2.16 take no notice of it.
+#: Leaves the runs of a schedule alone that is deleted; servers up to KFP 2.15 take no notice of it.
 _ORPHAN = "ORPHAN"
 
 
@@ -121,7 +121,7 @@ class ServerSchedule:
         """Delete it. It is paused first, and stays so while a run of it goes on.
 
         Args:
-            force: Delete it in any case. From KFP 2.16 on a run of it goes on, before it ends with the schedule.
+            force: Delete it in any case. Up to KFP 2.15 a run of it ends with it.
 
         Raises:
             InputError: A run of it goes on, or the server refuses or is away.

@@ -145,8 +145,8 @@ def _of_pipeline(held: list[ServerSchedule], pipeline_id: str) -> list[ServerSch
         reference = entry.recurring.pipeline_version_reference
         if reference is None or reference.pipeline_id != pipeline_id:
             raise InputError(
-                f"There is a schedule {entry.name!r} of {entry.pipeline or 'another pipeline'}: choose another name "
-                "with --as, or delete that one."
+                f"There is a schedule {entry.name!r} of {entry.pipeline or 'another pipeline'}: choose another name, "
+                "or delete that one."
             )
     return held
 
@@ -222,11 +222,11 @@ def _window_notes(pipeline: str, values: dict, timing: Timing) -> list[str]:
     if hours < gap:
         return [
             f"A window is {hours:g} hours long and runs are up to {gap:g} hours apart: traffic in between is never "
-            f"looked at. Give --hours {gap:g}."
+            f"looked at. Set hours to {gap:g}."
         ]
     if hours > gap:
         return [
             f"A window is {hours:g} hours long and runs are {gap:g} hours apart, so that windows overlap: right where "
-            f"the truth comes late, else give --hours {gap:g}."
+            f"the truth comes late, else set hours to {gap:g}."
         ]
     return []

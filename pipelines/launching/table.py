@@ -16,7 +16,7 @@ def show_schedule(held: ServerSchedule) -> str:
     lines = [f"Schedule {held.name}: {held.words}{'' if held.enabled else ', paused'}.", f"  {held.link}"]
     times = held.next_times()
     if times:
-        lines.append(f"Next, in {held.zone.name} ({held.zone.source}):")
+        lines.append(f"Next, in {_zone(held)}:")
         lines += [f"  {show_time(moment)}" for moment in times]
     return "\n".join(lines)
 
@@ -30,11 +30,15 @@ def show_schedules(found: Schedules) -> str:
     rows = [_HEAD, *((held.name, *summary(held)) for held in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    zone = found[0].zone
-    lines += ["", f"Times are in {zone.name} ({zone.source})."]
+    lines += ["", f"Times are in {_zone(found[0])}."]
     for name, count in Counter(held.name for held in found).items():
         if count > 1:
             lines.append(
                 f"{name} is there {count} times: it was being replaced. `loopline schedule` of this name leaves one."
             )
     return "\n".join(lines)
+
+
+def _zone(held: ServerSchedule) -> str:
+    hint = "" if held.zone.sure else "; --time-zone names another"
+    return f"{held.zone.name} ({held.zone.source}{hint})"

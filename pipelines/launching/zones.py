@@ -52,7 +52,7 @@ def find_zone(name: str = "", namespace: str = "") -> Zone:
     told = cluster.cron_zone() if cluster and cluster.namespace == namespace else ""
     if told:
         return _zone(told, f"as {APPLICATION} says")
-    return Zone("UTC", f"the default; {APPLICATION} could not be asked, so name another with --time-zone", False)
+    return Zone("UTC", f"the default, since {APPLICATION} could not be asked", sure=False)
 
 
 def _zone(name: str, source: str) -> Zone:

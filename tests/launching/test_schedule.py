@@ -54,7 +54,7 @@ def test_a_schedule_is_one_run_at_a_time_without_catching_up_and_caching(server,
     tasks = server.spec_of(held)["pipeline_spec"]["root"]["dag"]["tasks"].values()
     assert all(not task.get("cachingOptions") for task in tasks)
     assert "Schedule training-flights: every day at 02:00." in done.stdout
-    assert "Next, in UTC (the default; dspa could not be asked, so name another with --time-zone):" in done.stdout
+    assert "Next, in UTC (the default, since dspa could not be asked; --time-zone names another):" in done.stdout
     assert done.stdout.count(" 02:00 UTC\n") == 5
 
 
@@ -222,7 +222,7 @@ def test_of_two_people_at_once_one_schedule_stays(server, when):
         assert mine.schedule.id == left["recurring_run_id"]
 
 
-@pytest.mark.parametrize("orphans", [False, True], ids=["KFP 2.14", "KFP 2.16"])
+@pytest.mark.parametrize("orphans", [False, True], ids=["up to KFP 2.15", "newer"])
 def test_a_run_that_goes_on_is_not_ended_with_the_old_schedule(server, orphans):
     server.orphans = orphans
     first = schedule("training", PARAMETERS, cron=daily()).schedule
@@ -266,9 +266,7 @@ def test_a_time_that_is_due_is_let_pass_first(server, monkeypatch):
 
 def test_a_schedule_of_another_pipeline_is_not_replaced(server):
     schedule("monitoring", MONITORING, every="24h", name="nightly")
-    with pytest.raises(
-        InputError, match=r"There is a schedule 'nightly' of monitoring-.*: choose another name with --as"
-    ):
+    with pytest.raises(InputError, match=r"There is a schedule 'nightly' of monitoring-.*: choose another name"):
         schedule("training", PARAMETERS, every="24h", name="nightly")
     assert len(server.recurring) == 1
 
@@ -333,9 +331,9 @@ def test_what_somebody_else_made_is_shown_as_far_as_it_can_be_read(server):
     [
         ({"every": "24h"}, {}, None),
         ({"every": "6h"}, {"hours": 6}, None),
-        ({"every": "36h"}, {}, "traffic in between is never looked at. Give --hours 36."),
+        ({"every": "36h"}, {}, "traffic in between is never looked at. Set hours to 36."),
         ({"cron": "0 0 3 * * 1-5"}, {}, "A window is 24 hours long and runs are up to 72 hours apart"),
-        ({"every": "6h"}, {}, "windows overlap: right where the truth comes late, else give --hours 6."),
+        ({"every": "6h"}, {}, "windows overlap: right where the truth comes late, else set hours to 6."),
         ({"cron": "0 0 3 * * *"}, {"start": "2026-11-01"}, "every run looks at the same traffic"),
     ],
 )

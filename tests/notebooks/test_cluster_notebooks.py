@@ -47,7 +47,7 @@ def test_schedule(tmp_path):
     with workbench(tmp_path) as (server, run):
         shown = _run("04-schedule", run, tmp_path)
     assert "every day at 02:00" in shown and 'To run every day at 02:00 write "0 0 2 * * *"' in shown
-    assert "windows overlap: right where the truth comes late, else give --hours 6." in shown
+    assert "windows overlap: right where the truth comes late, else set hours to 6." in shown
     assert "every 6 hours" in shown and ">paused<" in shown
     assert server.recurring == []
     assert server.posted("/recurringruns") == 3

@@ -66,7 +66,7 @@ class PipelineServer(ThreadingHTTPServer):
             request comes in between.
         before_run: The same before each run.
         forbidden: Whether the token is good for looking alone.
-        orphans: Whether deleting a recurring run can leave its run alone, as servers can from KFP 2.16 on.
+        orphans: Whether deleting a recurring run can leave its run alone, as servers after KFP 2.15 can.
         page: How many entries an answer has at most.
         clock: Tells the time.
         zone: The time zone of cron schedules.
