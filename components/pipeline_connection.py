@@ -98,7 +98,7 @@ def open_connection(host: str, read_token: Callable[[], str], authorities: Itera
     """
     check_is_https(host)
     host, token = host.rstrip("/"), read_token()
-    for authority in _authorities(host, authorities):
+    for authority in _authorities(authorities):
         health = _ask_health(host, token, authority)
         if health is not None:
             return Connection(host, read_token, authority, health)
@@ -182,7 +182,7 @@ def check_is_https(host: str) -> None:
         raise InputError(f"{host!r} is {_NO_URL}")
 
 
-def _authorities(host: str, more: Iterable[str]) -> list[str | None]:
+def _authorities(more: Iterable[str]) -> list[str | None]:
     """List the certificate authorities to try.
 
     One name is not enough: in a workbench KF_PIPELINES_SSL_SA_CERTS vouches for the server's public address, and
@@ -191,9 +191,8 @@ def _authorities(host: str, more: Iterable[str]) -> list[str | None]:
     named = os.environ.get("KF_PIPELINES_SSL_SA_CERTS") or os.environ.get("PIPELINES_SSL_SA_CERTS")
     if named and not Path(named).is_file():
         raise InputError(f"The certificate authority {named} cannot be read: name a PEM file.")
-    of_cluster = [ACCOUNT / "service-ca.crt"] if is_inside(host) or not named else []
-    found = [str(path) for path in (*of_cluster, ACCOUNT / "ca.crt") if path.exists()]
-    return list(dict.fromkeys([*([named] if named else []), *found, *more, ca_bundle() or None, None]))
+    of_cluster = [str(ACCOUNT / name) for name in ("service-ca.crt", "ca.crt") if (ACCOUNT / name).exists()]
+    return list(dict.fromkeys([*([named] if named else []), *of_cluster, *more, ca_bundle() or None, None]))
 
 
 def _ask_health(host: str, token: str, authority: str | None) -> dict | None:

@@ -27,9 +27,10 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def _add(actions, name: str, summary: str, command) -> argparse.ArgumentParser:
     action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    action.add_argument("--time-zone", default="", metavar="ZONE", help="the cluster's, where it cannot be found out")
     add_server(action)
-    action.set_defaults(command=command)
+    action.set_defaults(command=command, time_zone="")
+    if command in (_list, _resume):  # which tell times
+        action.add_argument("--time-zone", metavar="ZONE", help="the cluster's, where it cannot be found out")
     return action
 
 

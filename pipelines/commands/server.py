@@ -3,9 +3,9 @@
 import argparse
 
 HELP = """\
-the pipeline server:
-  in a workbench or pod      found, with its token and certificates; nothing to set
-  elsewhere, after oc login  found in the current project
+how the server is found:
+  in a workbench or pod      with its token and certificates; nothing to set
+  elsewhere, after oc login  in the current project
   else                       --host and --token-file, or KF_PIPELINES_ENDPOINT and KF_PIPELINES_SA_TOKEN_PATH;
                              KF_PIPELINES_SSL_SA_CERTS for its certificate authority"""
 
