@@ -2,6 +2,8 @@
 
 import contextlib
 import html
+import re
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +19,8 @@ from loopline.pipelines.launching.zones import Zone, find_zone
 
 #: Leaves the runs of a schedule alone that is deleted; servers up to KFP 2.15 take no notice of it.
 _ORPHAN = "ORPHAN"
+#: What schedules made here are described by.
+_MARK = re.compile(r"Made by loopline schedule, number (\d+), [0-9a-f]+\.")
 
 
 class ServerSchedule:
@@ -35,6 +39,7 @@ class ServerSchedule:
         parameters: What its runs are given.
         timing: When it fires; None when that cannot be read.
         zone: The time zone of cron expressions.
+        number: The how manyth of its name it is; 0 for what was made elsewhere.
         link: Where a browser shows it.
     """
 
@@ -46,6 +51,7 @@ class ServerSchedule:
         self.parameters = dict((recurring.runtime_config and recurring.runtime_config.parameters) or {})
         self.timing = Timing.of_trigger(recurring.trigger, recurring.created_at)
         self.zone = zone
+        self.number = int(found[1]) if (found := _MARK.fullmatch(recurring.description or "")) else 0
         self.link = schedule_link(server, self.id)
         self.recurring = recurring
         self._server = server
@@ -227,14 +233,26 @@ def held_under(server: Server, name: str, zone: Zone) -> list[ServerSchedule]:
 
 
 def _age(held: ServerSchedule) -> tuple:
-    # The same for everybody, whoever looks.
-    return held.created_at, held.id
+    # The same for everybody, whoever looks. The server tells when they were made in whole seconds.
+    return held.number, held.created_at, held.id
 
 
 def summary(held: ServerSchedule) -> tuple[str, str, str, str]:
     """Return when a schedule fires, when next, whether it is paused, and its pipeline."""
     following = held.next_times(1)
     return held.words, show_time(following[0]) if following else "-", _state(held), held.pipeline or "-"
+
+
+def describe(number: int) -> str:
+    """Return the description of a schedule.
+
+    Args:
+        number: The how manyth of its name it is.
+
+    Returns:
+        Text that no other schedule has.
+    """
+    return f"Made by loopline schedule, number {number}, {secrets.token_hex(4)}."
 
 
 def show_time(moment: datetime) -> str:

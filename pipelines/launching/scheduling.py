@@ -1,7 +1,6 @@
 """Put a pipeline on a schedule, in place of the schedule of the same name."""
 
 import html
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from loopline.components.errors import InputError
 from loopline.pipelines.launching.connection import Server, connect, find_or_make
 from loopline.pipelines.launching.package import Package
-from loopline.pipelines.launching.recurring import ServerSchedule, held_under, show_time
+from loopline.pipelines.launching.recurring import ServerSchedule, describe, held_under, show_time
 from loopline.pipelines.launching.timing import Timing
 from loopline.pipelines.launching.versions import find_experiment, upload
 from loopline.pipelines.launching.zones import Zone, find_zone
@@ -96,14 +95,16 @@ def schedule(
     server = connect(host, token, token_path)
     zone = find_zone(time_zone, server.namespace)
     version, uploaded = upload(server, package)
-    wanted = _wanted(name, values, version, find_experiment(server, experiment or package.name))
     held = _of_pipeline(held_under(server, name, zone), version.pipeline_id)
+    wanted = _wanted(name, values, version, find_experiment(server, experiment or package.name))
     made = not (held and _is(held[-1], wanted, timing))
     if made:
         begin = _phase(held, timing)
         if held:
             _let_pass(held[-1], note)
         wanted.trigger = timing.trigger(begin)
+        # By its description it is found again if the answer gets lost.
+        wanted.description = describe(held[-1].number + 1 if held else 1)
         _make(server, wanted, timing, zone)
         held = held_under(server, name, zone)
     # Whoever replaces it at the same time agrees on which one stays: the newest that there is.
@@ -126,8 +127,6 @@ def _wanted(name: str, values: dict, version, experiment_id: str):
 
     return kfp_server_api.V2beta1RecurringRun(
         display_name=name,
-        # By this a schedule is found again whose answer got lost.
-        description=f"Made by loopline schedule, {secrets.token_hex(4)}.",
         experiment_id=experiment_id,
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id

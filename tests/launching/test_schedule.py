@@ -1,5 +1,6 @@
 """Schedules made, replaced and looked after; what fires is told by the controller that the server has."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -121,6 +122,15 @@ def test_another_one_takes_its_place(server, change):
         ("POST", f"/recurringruns/{first.id}:disable"),
         ("DELETE", f"/recurringruns/{first.id}"),
     ]
+
+
+def test_which_one_is_newer_does_not_hang_on_seconds_and_ids(server):
+    """Servers tell times in whole seconds, and ids are random."""
+    freeze(server, datetime.now(UTC))
+    server._numbers = itertools.count(9, -1)
+    schedule("training", PARAMETERS, cron=daily())
+    second = schedule("training", PARAMETERS | {"rounds": 5}, cron=daily())
+    assert (second.notes, [held["runtime_config"]["parameters"]["rounds"] for held in server.recurring]) == ((), [5])
 
 
 def test_a_schedule_that_is_paused_is_put_on_again(server):
