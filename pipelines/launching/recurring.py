@@ -39,7 +39,7 @@ class ServerSchedule:
         parameters: What its runs are given.
         timing: When it fires; None when that cannot be read.
         zone: The time zone of cron expressions.
-        number: The how manyth of its name it is; 0 for what was made elsewhere.
+        number: Counts the schedules of its name; 0 for what was made elsewhere.
         link: Where a browser shows it.
     """
 
@@ -243,11 +243,11 @@ def summary(held: ServerSchedule) -> tuple[str, str, str, str]:
     return held.words, show_time(following[0]) if following else "-", _state(held), held.pipeline or "-"
 
 
-def describe(number: int) -> str:
+def mark(number: int) -> str:
     """Return the description of a schedule.
 
     Args:
-        number: The how manyth of its name it is.
+        number: Counts the schedules of its name.
 
     Returns:
         Text that no other schedule has.

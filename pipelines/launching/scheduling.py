@@ -10,7 +10,7 @@ from pathlib import Path
 from loopline.components.errors import InputError
 from loopline.pipelines.launching.connection import Server, connect, find_or_make
 from loopline.pipelines.launching.package import Package
-from loopline.pipelines.launching.recurring import ServerSchedule, describe, held_under, show_time
+from loopline.pipelines.launching.recurring import ServerSchedule, held_under, mark, show_time
 from loopline.pipelines.launching.timing import Timing
 from loopline.pipelines.launching.versions import find_experiment, upload
 from loopline.pipelines.launching.zones import Zone, find_zone
@@ -104,7 +104,7 @@ def schedule(
             _let_pass(held[-1], note)
         wanted.trigger = timing.trigger(begin)
         # By its description it is found again if the answer gets lost.
-        wanted.description = describe(held[-1].number + 1 if held else 1)
+        wanted.description = mark(held[-1].number + 1 if held else 1)
         _make(server, wanted, timing, zone)
         held = held_under(server, name, zone)
     # Whoever replaces it at the same time agrees on which one stays: the newest that there is.
