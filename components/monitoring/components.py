@@ -254,7 +254,14 @@ def decide_retraining(
 
 
 @step
-def trigger_pipeline(pipeline: str, parameters: str = "{}", event: str = "", cooldown_h: float = 0.0) -> str:
+def trigger_pipeline(
+    pipeline: str,
+    parameters: str = "{}",
+    event: str = "",
+    cooldown_h: float = 0.0,
+    verdict: str = "",
+    starts_on: str = "retrain",
+) -> str:
     """Start another pipeline through the Kubeflow Pipelines API, once for each event.
 
     Server, token and certificate authority come from the environment: KF_PIPELINES_ENDPOINT, else the service of this
@@ -265,6 +272,8 @@ def trigger_pipeline(pipeline: str, parameters: str = "{}", event: str = "", coo
         parameters: Its parameters as a JSON object.
         event: What asks for it; the same event starts one run. Empty to start one in any case.
         cooldown_h: Hours after a run of that pipeline in which there is no other.
+        verdict: What decide_retraining returned, for engines without conditions; empty to start in any case.
+        starts_on: The verdict that starts the pipeline: retrain or alert. With any other nothing is started.
 
     Returns:
         The id of the run; empty when none was started.
@@ -272,9 +281,11 @@ def trigger_pipeline(pipeline: str, parameters: str = "{}", event: str = "", coo
     Raises:
         InputError: There is no such pipeline or parameter, or the server cannot be used.
     """
-    from loopline.components.monitoring.trigger import trigger
+    from loopline.components.monitoring.trigger import is_called_for, trigger
     from loopline.components.parameters import parse_object
 
+    if not is_called_for(verdict, starts_on):
+        return ""
     return trigger(
         pipeline, parse_object(parameters, "parameters", '{"name": "flights"}'), event, cooldown_h=cooldown_h
     ).run_id

@@ -14,12 +14,12 @@ from datetime import datetime
 from urllib.parse import quote
 
 from loopline.components.errors import InputError
+from loopline.components.monitoring.past import VERDICTS
 from loopline.components.monitoring.web import call, check_url
 
 JOB = "loopline_monitoring"
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_VERDICTS = ("retrain", "wait", "alert")
 
 logger = logging.getLogger("loopline")
 
@@ -81,7 +81,7 @@ def decision_gauges(decision: Mapping) -> dict[str, float | None]:
         "loopline_monitoring_last_window_timestamp_seconds": datetime.fromisoformat(end).timestamp() if end else None,
         **{
             with_labels("loopline_monitoring_verdict", verdict=verdict): float(decision.get("verdict") == verdict)
-            for verdict in _VERDICTS
+            for verdict in VERDICTS
         },
     }
 

@@ -8,6 +8,8 @@ from loopline.components.monitoring.evidence import read_span
 from loopline.components.monitoring.window import Window
 
 RETRAIN = "retrain"
+#: What decide_retraining may return.
+VERDICTS = (RETRAIN, "wait", "alert")
 #: Windows that share at most this much of the shorter one's time are different evidence: schedules are not exact.
 _SHARED = 0.1
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from loopline.components import pipeline_server
 from loopline.components.errors import InputError
+from loopline.components.monitoring.past import VERDICTS
 from loopline.components.monitoring.pipeline_arguments import convert_arguments
 
 logger = logging.getLogger("loopline")
@@ -106,6 +107,29 @@ def trigger(
             f"{cooldown_h:g} h: nothing was started.",
         )
     )
+
+
+def is_called_for(verdict: str, starts_on: str) -> bool:
+    """Say whether a verdict of ``decide_retraining`` calls for a pipeline.
+
+    Args:
+        verdict: The verdict; empty when nothing was decided, and the pipeline is called for in any case.
+        starts_on: The verdict that calls for the pipeline.
+
+    Returns:
+        Whether it does.
+
+    Raises:
+        InputError: One of them is no verdict.
+    """
+    if not verdict:
+        return True
+    for name, value in (("verdict", verdict), ("starts_on", starts_on)):
+        if value not in VERDICTS:
+            raise InputError(f"{name} is {value!r}: use {', '.join(VERDICTS)}, what decide_retraining returns.")
+    if verdict != starts_on:
+        logger.info("the verdict is %s, not %s: nothing was started", verdict, starts_on)
+    return verdict == starts_on
 
 
 def _tell(triggered: Triggered) -> Triggered:

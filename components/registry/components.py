@@ -40,7 +40,7 @@ def register_model(
 
 
 @step
-def promote_model(name: str, version: int, compared_with: int = -1) -> int:
+def promote_model(name: str, version: int, compared_with: int = -1, verdict: str = "promote") -> int:
     """Make a version of a registered model the champion; the champion before it becomes the alias previous.
 
     A champion that another run promoted since the comparison stays.
@@ -50,16 +50,18 @@ def promote_model(name: str, version: int, compared_with: int = -1) -> int:
         version: The version to promote.
         compared_with: The champion it was compared with, found_version of load_model, 0 when there was none; -1 to
             promote whatever is the champion now.
+        verdict: What compare_models returned: promote, or keep to leave the champion as it is. For engines without
+            conditions; a pipeline of KFP's need not run the step.
 
     Returns:
         The version that was the champion before, 0 when there was none; the champion itself when it stays.
 
     Raises:
-        InputError: There is no such version, or MLflow cannot be reached or refuses.
+        InputError: There is no such version or verdict, or MLflow cannot be reached or refuses.
     """
     from loopline.components.registry.versions import promote
 
-    return promote(name, version, compared_with)
+    return promote(name, version, compared_with, verdict)
 
 
 @step

@@ -94,7 +94,7 @@ def find_digest(store: Store, name: str, digest: str) -> list[int]:
     return sorted(int(version.version) for version in found)
 
 
-def promote(name: str, version: int, compared_with: int = -1) -> int:
+def promote(name: str, version: int, compared_with: int = -1, verdict: str = "promote") -> int:
     """Make a version the champion and keep the one before as ``previous``.
 
     MLflow has no condition on writing an alias: two promotions within the same moment are not told apart. What is
@@ -104,15 +104,18 @@ def promote(name: str, version: int, compared_with: int = -1) -> int:
         name: The registered model.
         version: The version to promote.
         compared_with: The champion it was compared with, 0 when there was none; -1 to promote whatever is champion.
+        verdict: ``promote``, or ``keep`` to leave the champion as it is.
 
     Returns:
         The version that was champion before; 0 when there was none. The champion stays, and is what is returned, when
-        it is not ``compared_with``.
+        it is not ``compared_with`` or the verdict is ``keep``.
 
     Raises:
-        InputError: There is no such version, ``compared_with`` is below -1, or MLflow cannot be used.
+        InputError: There is no such version or verdict, ``compared_with`` is below -1, or MLflow cannot be used.
     """
     check_name(name)
+    if verdict not in ("promote", "keep"):
+        raise InputError(f"verdict is {verdict!r}: use promote or keep, what compare_models returned.")
     if compared_with < -1:
         raise InputError(f"compared_with is {compared_with}: use a version, 0 for no champion, or -1 not to check.")
     with open_store() as store:
@@ -120,6 +123,9 @@ def promote(name: str, version: int, compared_with: int = -1) -> int:
         if aliases is None or find_version(store, name, version) is None:
             raise InputError(f"There is no version {version} of model {name!r} to promote: register the model first.")
         champion = aliases.get(CHAMPION, 0)
+        if verdict == "keep":
+            logger.info("%s stays the champion of %s: the verdict is keep", _describe(champion), name)
+            return champion
         if champion == version:
             logger.info("version %d of %s is the champion already", version, name)
             before = aliases.get(PREVIOUS, 0)

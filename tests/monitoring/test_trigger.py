@@ -72,6 +72,22 @@ def test_other_events_and_no_event_start_others(server):
     assert [e["display_name"] for e in server.experiments] == ["training", "by hand", "delivery"]
 
 
+def test_a_verdict_starts_only_what_it_calls_for(server, caplog):
+    """For engines without conditions, whose graph runs the step in any case."""
+    caplog.set_level("INFO", "loopline")
+    call = trigger_pipeline.python_func
+    values = '{"uri": "data.csv", "target": "late", "name": "flights"}'
+    assert call("training", values, verdict="wait") == ""
+    assert call("training", values, verdict="retrain", starts_on="alert") == ""
+    assert server.runs == []
+    assert "the verdict is wait, not retrain: nothing was started" in caplog.text
+    assert call("training", values, verdict="retrain") == "run-0"
+    assert call("training", values, verdict="alert", starts_on="alert") == "run-1"
+    for wrong in ({"verdict": "promote"}, {"verdict": "wait", "starts_on": "never"}):
+        with pytest.raises(InputError, match="use retrain, wait, alert, what decide_retraining returns"):
+            call("training", values, **wrong)
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED", "CANCELING"])
 def test_a_run_that_failed_is_started_again(server, state):
     trigger("training", PARAMETERS, EVENT)

@@ -44,6 +44,19 @@ def test_promotion_keeps_the_champion_before(registered):
     assert aliases() == {"challenger": 2, "champion": 1, "previous": 2}
 
 
+def test_a_verdict_of_keep_leaves_the_champion(registered, caplog):
+    """For engines without conditions, whose graph runs the step in any case."""
+    caplog.set_level("INFO", "loopline")
+    assert promote("flights", 1, verdict="keep") == 0
+    assert "champion" not in aliases()
+    promote("flights", 1, verdict="promote")
+    assert promote("flights", 2, verdict="keep") == 1
+    assert aliases() == {"challenger": 2, "champion": 1}
+    assert "version 1 stays the champion of flights: the verdict is keep" in caplog.text
+    with pytest.raises(InputError, match="verdict is 'promte': use promote or keep"):
+        promote("flights", 2, verdict="promte")
+
+
 def test_interrupted_promotion_leaves_a_champion_and_can_be_repeated(registered, monkeypatch):
     promote("flights", 1)
     write = MlflowClient.set_registered_model_alias
