@@ -3,40 +3,7 @@
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-#: Secrets that a namespace may hold; each is optional, and so is each key, which becomes an environment variable.
-SECRETS = {
-    "loopline-s3": {
-        name: name
-        for name in (
-            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_S3_ENDPOINT", "AWS_ENDPOINT_URL",
-            "AWS_DEFAULT_REGION", "AWS_REGION",
-        )
-    },
-    "loopline-mlflow": {
-        name: name
-        for name in (
-            "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD",
-            "MLFLOW_TRACKING_AUTH", "MLFLOW_WORKSPACE", "MLFLOW_S3_ENDPOINT_URL",
-        )
-    },
-    # As `cosign generate-key-pair k8s://NAMESPACE/loopline-signing` makes it.
-    "loopline-signing": {
-        "cosign.key": "COSIGN_PRIVATE_KEY", "cosign.password": "COSIGN_PASSWORD", "cosign.pub": "COSIGN_PUBLIC_KEY",
-    },
-    # Of type kubernetes.io/basic-auth; the other two where the host's name does not tell which service it is.
-    "loopline-git": {
-        "username": "GIT_USERNAME", "password": "GIT_PASSWORD", "provider": "GIT_PROVIDER", "api-url": "GIT_API_URL",
-    },
-    "loopline-sites": {"token": "LOOPLINE_SITE_TOKEN"},
-    # Where the sites' metrics are kept, and where the verdict's gauges go.
-    "loopline-prometheus": {
-        "url": "PROMETHEUS_URL", "token": "PROMETHEUS_TOKEN", "pushgateway-url": "PROMETHEUS_PUSHGATEWAY_URL",
-    },
-}  # fmt: skip
-
-#: Secrets that are files, and the folder where a task finds them. A registry's is a kubernetes.io/dockerconfigjson.
-MOUNTED = {"loopline-registry": "/var/run/secrets/loopline/registry"}
-
+from loopline.components.cluster_secrets import MOUNTED, SECRETS
 
 def configure(
     task: PipelineTask,
