@@ -16,6 +16,7 @@ COMMANDS = {
     "schedule": "run a pipeline there again and again",
     "schedules": "look at what runs there again and again, pause and delete it",
     "compile": "write the pipelines as YAML for a cluster",
+    "elyra": "draw pipelines in JupyterLab's visual editor",
     "sites": "serve models on this machine",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",
 }
@@ -50,6 +51,8 @@ examples:
       write the YAML for a cluster
   loopline compile --kubernetes --image registry.example.com/ml/loopline-step@sha256:...
       write the resources that Argo CD brings to a cluster
+  loopline elyra install
+      the components as nodes of JupyterLab's visual pipeline editor
 
 environment:
   LOOPLINE_HOME         where runs and the embedded model store live (default: ./.loopline)

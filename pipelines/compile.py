@@ -84,7 +84,7 @@ def check_image(image: str) -> None:
 
 
 def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
-    """Compile every pipeline into a folder.
+    """Compile every pipeline into a folder, and Elyra's palette of the components into its folder ``elyra``.
 
     Args:
         folder: Where to write ``<name>.yaml``.
@@ -93,8 +93,13 @@ def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
     Returns:
         The files.
     """
+    from loopline.components.step import step_image
+    from loopline.pipelines.elyra.palette import palette_files
+
     texts = {Path(folder) / f"{name}.yaml": compile_pipeline(name, image) for name in PIPELINES}
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, text in palette_files(list(texts.values()), image or step_image()).items():
+        texts[Path(folder) / "elyra" / name] = text
+    (Path(folder) / "elyra").mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
     return list(texts)
