@@ -255,7 +255,7 @@ def decide_retraining(
 
 @step
 def trigger_pipeline(
-    pipeline: str,
+    pipeline: str = "",
     parameters: str = "{}",
     event: str = "",
     cooldown_h: float = 0.0,
