@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest import mock
@@ -77,7 +78,8 @@ def starting_containers(variables: Mapping[str, str] = ()) -> Iterator[list[str]
                 raise NodeFailed(f"{words[2]}: {done.stdout}{done.stderr}")
             return local.status.Status.SUCCESS
 
-    with mock.patch.object(subprocess_task_handler, "SubprocessTaskHandler", Handler):
+    with mock.patch.object(subprocess_task_handler, "SubprocessTaskHandler", Handler), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings that only matter on a cluster
         yield started
 
 

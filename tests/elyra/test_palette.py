@@ -6,9 +6,8 @@ import pytest
 from elyra_nodes import PALETTE, read_node
 
 from loopline.components import STAGES
-from loopline.pipelines.compile import PIPELINES, compile_pipeline
 from loopline.pipelines.elyra.palette import RUN, file_name, palette_files
-from loopline.pipelines.spec import compiled_names
+from loopline.pipelines.spec import compiled_folder, compiled_names
 
 #: Components whose result depends on their inputs alone.
 CACHED = {
@@ -31,8 +30,8 @@ IMAGE = "registry.example.com/ml/loopline-step@sha256:" + "0" * 64
 
 @pytest.fixture(scope="module")
 def fresh():
-    """The palette for another image, from pipelines compiled for it."""
-    return palette_files([compile_pipeline(name, IMAGE) for name in PIPELINES], IMAGE)
+    """The palette for another image, from the committed pipelines; that they are fresh is tested with them."""
+    return palette_files([file.read_text(encoding="utf-8") for file in compiled_folder().glob("*.yaml")], IMAGE)
 
 
 def _arguments(component: str) -> list:
