@@ -1,4 +1,4 @@
-"""Run one component as a program: ``python -m loopline.components NAME --input PATH --parameter VALUE --output PATH``."""
+"""Run one component as a program: ``python -m loopline.components NAME``, an option each input and output."""
 
 import sys
 

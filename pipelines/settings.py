@@ -5,6 +5,7 @@ from kfp.dsl import PipelineTask
 
 from loopline.components.cluster_secrets import MOUNTED, SECRETS
 
+
 def configure(
     task: PipelineTask,
     title: str,

@@ -1,4 +1,4 @@
-"""The palette's nodes as KFP runs them: every placeholder of the YAML resolved by KFP's own code, the command a process.
+"""The palette's nodes as KFP runs them: placeholders resolved by KFP's own code, the command a process.
 
 KFP's local runner knows no containers without a container engine. Here it is told to start their commands as they are,
 ``python`` being this one; nothing else of it is changed.

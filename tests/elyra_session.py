@@ -71,9 +71,10 @@ class ElyraSession:
         port = free_port()
         settings = (f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}", f"--port={port}")
         command = [str(_BIN / "jupyter-lab"), "--no-browser", "--ip=127.0.0.1", "--allow-root", *settings]
-        with open(self.folder / "lab.log", "w") as log, subprocess.Popen(
-            command, env=self.environment, stdout=log, stderr=log, cwd=root
-        ) as process:
+        with (
+            open(self.folder / "lab.log", "w") as log,
+            subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=root) as process,
+        ):
             try:
                 url = f"http://127.0.0.1:{port}"
                 self._await(f"{url}/elyra/pipeline/components/KUBEFLOW_PIPELINES?token={TOKEN}", process)

@@ -115,6 +115,8 @@ def test_a_wheel_works_in_a_fresh_environment(tmp_path):
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     for file in (ROOT / "compiled").glob("*.yaml"):
         assert (tmp_path / "compiled" / file.name).read_text() == file.read_text()
+    for file in (ROOT / "compiled" / "elyra").iterdir():
+        assert (site / "loopline" / "compiled" / "elyra" / file.name).read_text() == file.read_text()
     shown = subprocess.run(
         [str(home / "bin" / "loopline"), "run", "training", "--help"], capture_output=True, text=True, cwd=tmp_path
     )

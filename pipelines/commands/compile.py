@@ -6,8 +6,8 @@ import argparse
 def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the options of ``compile``."""
     parser.description = (
-        "Compile every pipeline to YAML, as Data Science Pipelines takes it, and write the nodes of Elyra's palette to the "
-        "folder elyra beside them."
+        "Compile every pipeline to YAML, as Data Science Pipelines takes it, and write the nodes of Elyra's palette to "
+        "the folder elyra beside them."
     )
     parser.add_argument("--image", default="", help="the image of every step, by digest: name@sha256:...")
     parser.add_argument(

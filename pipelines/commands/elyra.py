@@ -43,7 +43,9 @@ def _install(options: argparse.Namespace) -> int:
 
     folder = install_palette(options.image, options.output)
     print(f"The nodes are in {folder} and registered with Elyra: the palette shows them under {HEADING}.")
-    print("Load the page of JupyterLab anew, open a .pipeline file and press Run. `loopline elyra pipelines` writes some.")
+    print(
+        "Load the page of JupyterLab anew, open a .pipeline file and press Run. `loopline elyra pipelines` writes some."
+    )
     return 0
 
 

@@ -45,8 +45,8 @@ _DECIDED = Output("decide-retraining", "Output")
 #: Every pipeline that is drawn, by the name of the compiled one.
 DRAWINGS = {
     "training": Drawing(
-        "Run asks for the data (uri), the column to predict (target) and a name for the model. Promote to champion does "
-        "nothing unless the verdict of Compare with champion is promote."
+        "Run asks for the data (uri), the column to predict (target) and a name for the model. Promote to champion "
+        "does nothing unless the verdict of Compare with champion is promote."
     ),
     "monitoring": Drawing(
         "Run asks for the model's name. Retrain starts the pipeline that retraining_pipeline names, and does nothing "
@@ -107,7 +107,9 @@ def _drawn(graph: Graph, drawing: Drawing) -> Graph:
     """Return a graph without what Elyra cannot hold."""
     steps = [_without_condition(step) for step in (*graph.steps, *drawing.added) if step.name not in drawing.left_out]
     changed = [
-        replace(step, inputs={key: drawing.changed.get((step.name, key), source) for key, source in step.inputs.items()})
+        replace(
+            step, inputs={key: drawing.changed.get((step.name, key), source) for key, source in step.inputs.items()}
+        )
         for step in steps
     ]
     known = {**graph.parameters, **drawing.parameters}

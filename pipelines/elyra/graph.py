@@ -1,4 +1,4 @@
-"""The steps of a compiled pipeline, its conditions resolved: what an editor without conditions can hold, and the rest."""
+"""The steps of a compiled pipeline with its conditions resolved, for an editor that has none."""
 
 import re
 from dataclasses import dataclass

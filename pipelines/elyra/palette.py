@@ -122,7 +122,9 @@ def node_yaml(interface: Interface, needs: Needs, image: str) -> str:
             }
         },
     }
-    return f"{HEADER}{interface.name}: change it there.\n" + yaml.safe_dump({k: v for k, v in node.items() if v}, sort_keys=False, width=float("inf"))
+    return f"{HEADER}{interface.name}: change it there.\n" + yaml.safe_dump(
+        {k: v for k, v in node.items() if v}, sort_keys=False, width=float("inf")
+    )
 
 
 def node_default(port: Port) -> str:

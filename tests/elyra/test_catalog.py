@@ -23,7 +23,10 @@ def _catalogs(session: ElyraSession) -> dict:
 def test_install_registers_the_palette_and_renews_it(tmp_path):
     session, folder = ElyraSession(tmp_path / "elyra"), tmp_path / "nodes"
     folder.mkdir()
-    for name, text in (("own.yaml", "name: Mine\n"), ("gone.yaml", "# Written by `loopline compile` from loopline.components.gone")):
+    for name, text in (
+        ("own.yaml", "name: Mine\n"),
+        ("gone.yaml", "# Written by `loopline compile` from loopline.components.gone"),
+    ):
         (folder / name).write_text(text)
     done = session.run("loopline", "elyra", "install", "--output", str(folder))
     assert done.returncode == 0, done.stderr
@@ -42,7 +45,9 @@ def test_install_registers_the_palette_and_renews_it(tmp_path):
 
 
 def test_an_image_that_may_change_is_refused(session, tmp_path):
-    done = session.run("loopline", "elyra", "install", "--image", "registry.example.com/step", "--output", str(tmp_path / "n"))
+    done = session.run(
+        "loopline", "elyra", "install", "--image", "registry.example.com/step", "--output", str(tmp_path / "n")
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("loopline: Step image 'registry.example.com/step' is not pinned")
     assert not (tmp_path / "n").exists()
@@ -72,7 +77,10 @@ def test_pipelines_are_written_and_never_over_somebodys_own(session, tmp_path):
     (tmp_path / "drawn" / "monitoring.pipeline").write_text("mine")
     refused = session.run("loopline", "elyra", "pipelines", "drawn", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "drawn/monitoring.pipeline is there already: name another folder, or write over it with --force." in refused.stderr
+    assert (
+        "drawn/monitoring.pipeline is there already: name another folder, or write over it with --force."
+        in refused.stderr
+    )
     assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["monitoring.pipeline"]
     assert session.run("loopline", "elyra", "pipelines", "drawn", "--force", cwd=tmp_path).returncode == 0
     assert (tmp_path / "drawn" / "monitoring.pipeline").read_text() != "mine"

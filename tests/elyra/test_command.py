@@ -18,7 +18,9 @@ SETS = '{"max_depth": [4, 8]}'
 
 
 def program(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "loopline.components", *words], capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "loopline.components", *words], capture_output=True, text=True, cwd=cwd
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -130,9 +132,9 @@ def test_values_may_be_empty_and_begin_with_a_dash(tmp_path, capsys):
         (["list_partitions", "--uri", ".", "--most", "few"], "--most is 'few' and must be an integer."),
         (["list_partitions", "--uri", ".", "--most", "1.5"], "--most is '1.5' and must be an integer."),
         (["list_partitions", "--uri", "nowhere/*.csv"], "nowhere/*.csv"),
-        (["split_data", "--data=x", "--train=a", "--validation=b", "--test=c"], "--data 'x' does not exist: give the path"),
-        (["list_trials", "--parameter-sets", SETS, "--executor-input", "{}"], "--executor-input is not the executor input"),
-        (["list_trials", "--parameter-sets", SETS, "--secrets", "mine"], "There is no secret 'mine': name one of loopline-s3,"),
+        (["split_data", "--data=x", "--train=a", "--validation=b", "--test=c"], "--data 'x' does not exist: give"),
+        (["list_trials", "--parameter-sets", SETS, "--executor-input", "{}"], "is not the executor input"),
+        (["list_trials", "--parameter-sets", SETS, "--secrets", "mine"], "There is no secret 'mine': name one of"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_one_sentence(words, sentence, tmp_path, monkeypatch, capsys):

@@ -25,7 +25,7 @@ from loopline.pipelines.spec import compiled_folder, compiled_names
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "elyra"
 GIVEN = {"uri": "s3://bucket/flights.parquet", "target": "late", "name": "flights"}
-#: What Elyra cannot hold of a pipeline, beside each step's retries, memory, CPU and secrets: pipelines within it and what
+#: What Elyra cannot hold, beside each step's retries, memory, CPU and secrets: pipelines within the pipeline and what
 #: depends on them. They are not drawn.
 NOT_DRAWN = {"training": set(), "monitoring": {"Retrain", "Deliver", "Annotate version"}}
 #: What is drawn in their place.
@@ -203,8 +203,10 @@ def test_parameters_are_those_of_the_committed_pipeline(exported, name):
 
 
 def test_what_elyra_exports_trains_and_leaves_a_better_champion(exported, bundled, tmp_path):
-    """The exported YAML through KFP's local runner: without conditions, it is the verdict that holds promote_model back."""
-    parts = {name: tmp_path / name for name in ("data", "valid", "bad", "schema", "page", "train", "validation", "test")}
+    """The exported YAML through KFP's local runner: without a condition the verdict holds promote_model back."""
+    parts = {
+        name: tmp_path / name for name in ("data", "valid", "bad", "schema", "page", "train", "validation", "test")
+    }
     ingest(str(bundled["breast_cancer"]), parts["data"])
     validate(*(parts[name] for name in ("data", "valid", "bad", "schema", "page")), target="target")
     split_table(*(parts[name] for name in ("valid", "train", "validation", "test")))

@@ -1,4 +1,4 @@
-"""A component's function, its node in the palette and its program say the same: names, kinds, defaults, what is needed."""
+"""A component's function, its node in the palette and its program say the same: names, kinds, defaults, needs."""
 
 import copy
 import inspect
@@ -17,6 +17,8 @@ from loopline.components.interface import describe
 from loopline.pipelines.elyra.palette import RUN, file_name
 
 KINDS = {str: "String", int: "Integer", float: "Float", bool: "Boolean"}
+
+
 @dataclass(frozen=True)
 class Input:
     """An input as a function, a node or a program describes it; a default of None means that it must be given."""
@@ -52,7 +54,7 @@ def of_function(name: str) -> Face:
     for parameter in signature.parameters.values():
         kind, default = parameter.annotation, parameter.default
         if isinstance(kind, OutputPath):
-            face.outputs[parameter.name] = KINDS[kind.type] if kind.type in KINDS else kind.type
+            face.outputs[parameter.name] = KINDS.get(kind.type, kind.type)
         elif type_annotations.is_artifact_wrapped_in_Output(kind):
             face.outputs[parameter.name] = _artifact(kind)
         elif type_annotations.is_artifact_wrapped_in_Input(kind):
@@ -73,7 +75,9 @@ def _artifact(kind) -> str:
 
 def of_node(node: dict) -> Face:
     """Read a node's YAML, and check that its command passes each input and output by the option of its name."""
-    face = Face({}, {entry["name"]: {"JsonArray": "List"}.get(entry["type"], entry["type"]) for entry in node["outputs"]})
+    face = Face(
+        {}, {entry["name"]: {"JsonArray": "List"}.get(entry["type"], entry["type"]) for entry in node["outputs"]}
+    )
     for entry in node.get("inputs", ()):
         assert ("default" in entry) == entry.get("optional", False), entry
         face.inputs[entry["name"]] = Input(entry["type"], entry.get("default"))
@@ -85,7 +89,11 @@ def passed(node: dict) -> dict[str, tuple[str, str]]:
     words = node["implementation"]["container"]["args"]
     pairs = zip(words[::2], words[1::2], strict=True)
     return {
-        name: (option, kind) for option, value in pairs if isinstance(value, dict) for kind, name in value.items() if name
+        name: (option, kind)
+        for option, value in pairs
+        if isinstance(value, dict)
+        for kind, name in value.items()
+        if name
     }
 
 
