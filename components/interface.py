@@ -105,7 +105,7 @@ def describe_all() -> list[Interface]:
 
 
 def _type(text: str) -> tuple[str, bool]:
-    """Return a type's plain name, and whether it is an artifact's; KFP writes ``system.Model@0.0.1``, ``typing.List``."""
+    """Return the plain name of KFP's ``system.Model@0.0.1`` or ``typing.List[str]``, and whether it is an artifact."""
     artifact = re.fullmatch(r"system\.(\w+)@[\d.]+", text)
     if artifact:
         return artifact[1], True

@@ -1,4 +1,4 @@
-"""What each component needs of a cluster, as the compiled pipelines say it: secrets, and whether results may be kept."""
+"""What each component needs of a cluster, as the compiled pipelines say it: secrets, and whether results are cached."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

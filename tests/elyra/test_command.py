@@ -113,11 +113,13 @@ def test_the_engine_gets_the_metadata_where_it_wants_them(bundled, tmp_path, mon
     assert artifact["metadata"]["rows"] == 178
 
 
-def test_values_may_be_empty_and_begin_with_a_dash(tmp_path, capsys):
-    file = tmp_path / "odd.csv"
+def test_values_may_be_empty_and_begin_with_a_dash(tmp_path):
+    file, data = tmp_path / "odd.csv", tmp_path / "data"
     file.write_text("a,b\n1,-999\n2,3\n4,--\n")
-    assert main(["ingest_data", "--uri", str(file), "--columns", "", "--null-values", "-999,--", "--data", "out"]) == 0
-    assert read_table("out").column("b").to_pylist() == [None, 3, None]
+    assert (
+        main(["ingest_data", "--uri", str(file), "--columns", "", "--null-values", "-999,--", "--data", str(data)]) == 0
+    )
+    assert read_table(data).column("b").to_pylist() == [None, 3, None]
 
 
 @pytest.mark.parametrize(
