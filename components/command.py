@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import json
 import logging
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,9 +22,13 @@ from loopline.components.errors import InputError
 from loopline.components.interface import RETURNED, Interface, Port, describe, describe_all
 from loopline.components.metadata import EngineMetadata, Metadata, SideMetadata
 
+logger = logging.getLogger("loopline")
+
 #: Artifacts whose value lies in their metadata: the dashboard shows it, and a step that leaves no file gets one of it.
 _IN_METADATA = ("Metrics", "ClassificationMetrics")
 
+#: What KFP fills in as it starts a step, where it does.
+_PLACEHOLDER = re.compile(r"\{\{\$\.\w+\}\}")
 #: What a person calls KFP's types of values.
 _KINDS = {
     "String": "text",
@@ -50,7 +55,7 @@ def main(words: list[str]) -> int:
         The exit status: 0 done, 1 something is away for now, 2 something given cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("loopline").setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
     if words[:1] in ([], ["-h"], ["--help"]):
         print(_overview())
         return 0 if words else 2
@@ -208,18 +213,16 @@ def _convert(port: Port, text: str) -> object:
             number = float(text)
             if not number.is_integer():
                 raise ValueError
-            return int(text) if text.strip().lstrip("+-").isdigit() else int(number)
+            return int(number)
         if port.type == "Float":
             return float(text)
         if port.type == "Boolean":
             return {"true": True, "false": False}[text.strip().lower()]
-        if port.type == "List":
-            values = json.loads(text)
-            if not isinstance(values, list):
-                raise ValueError
-            return values
-    except (ValueError, KeyError, OverflowError):
+    except (ValueError, KeyError):
         raise InputError(f"{port.option} is {text!r} and must be {_KINDS[port.type]}.") from None
+    if _PLACEHOLDER.fullmatch(text):
+        logger.warning("%s is %s, which the engine did not fill in: it counts as empty", port.option, text)
+        return ""
     return text
 
 

@@ -1,10 +1,10 @@
 """What a component takes and gives, read from its contract: for whatever is not Kubeflow Pipelines' own compiler."""
 
-import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import loopline.components
 from loopline.components import STAGES
 
 #: How KFP calls what a function returns.
@@ -77,7 +77,7 @@ def describe(name: str) -> Interface:
     """
     from docstring_parser import parse
 
-    component = getattr(importlib.import_module("loopline.components"), name)
+    component = getattr(loopline.components, name)
     spec, words = component.component_spec, parse(component.python_func.__doc__)
     said = {entry.arg_name: _line(entry.description) for entry in words.params}
     if words.returns:

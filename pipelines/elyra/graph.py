@@ -77,6 +77,15 @@ class Graph:
     steps: tuple[Step, ...]
 
 
+def read_documents(text: str) -> list[dict]:
+    """Return the documents of a compiled pipeline: the pipeline itself, and the settings of the platform if it has any.
+
+    Args:
+        text: Its YAML.
+    """
+    return list(yaml.load_all(text, _LOADER))
+
+
 def read_graph(text: str) -> Graph:
     """Read a compiled pipeline.
 
@@ -86,7 +95,7 @@ def read_graph(text: str) -> Graph:
     Returns:
         Its graph; a pipeline within it is one step.
     """
-    document = next(iter(yaml.load_all(text, _LOADER)))
+    document = read_documents(text)[0]
     root, info = document["root"], document["pipelineInfo"]
     parameters = root.get("inputDefinitions", {}).get("parameters", {})
     inputs = {name: Parameter(name) for name in parameters}

@@ -3,12 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import yaml
-
 from loopline.components.cluster_secrets import SECRETS
-from loopline.pipelines.elyra.graph import component_name
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from loopline.pipelines.elyra.graph import component_name, read_documents
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ def read_needs(texts: Iterable[str]) -> dict[str, Needs]:
     secrets: dict[str, set[str]] = {}
     outside: set[str] = set()
     for text in texts:
-        document, *platform = yaml.load_all(text, _LOADER)
+        document, *platform = read_documents(text)
         settings = platform[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if platform else {}
         components = document["components"]
         names = {key: component_name(document, entry) for key, entry in components.items() if "dag" not in entry}

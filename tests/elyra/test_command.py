@@ -122,6 +122,13 @@ def test_values_may_be_empty_and_begin_with_a_dash(tmp_path):
     assert read_table(data).column("b").to_pylist() == [None, 3, None]
 
 
+def test_a_placeholder_that_no_engine_filled_in_counts_as_empty():
+    """Else each run would be one and the same event, which starts a pipeline once."""
+    done = program("trigger_pipeline", "--event", "{{$.pipeline_job_uuid}}")
+    assert done.returncode == 0
+    assert "--event is {{$.pipeline_job_uuid}}, which the engine did not fill in: it counts as empty" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
