@@ -35,11 +35,13 @@ def connect(host: str = ""):
         InputError: There is no such server, or it refuses this account.
     """
     connection = find_connection(host)
-    import kfp
+    # In a step kfp is loaded without its client, which then comes in only by way of this module.
+    import kfp.dsl.component_decorator  # noqa: F401
+    from kfp.client import Client
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return kfp.Client(host=connection.host, credentials=connection, ssl_ca_cert=connection.authority)
+        return Client(host=connection.host, credentials=connection, ssl_ca_cert=connection.authority)
 
 
 def ask(question: Callable):

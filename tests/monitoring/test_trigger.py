@@ -4,6 +4,7 @@ import datetime
 import threading
 
 import pytest
+from kfp import local
 from pipeline_server import TOKEN, pipeline_server
 
 from loopline.components import pipeline_server as client_side
@@ -70,6 +71,14 @@ def test_other_events_and_no_event_start_others(server):
     assert all(run.started for run in runs)
     assert len({run.run_id for run in runs}) == 4
     assert [e["display_name"] for e in server.experiments] == ["training", "by hand", "delivery"]
+
+
+def test_the_step_itself_starts_a_run(server, tmp_path):
+    """As the engine runs it: in a process where kfp has loaded what its executor needs and no more."""
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
+    values = '{"uri": "data.csv", "target": "late", "name": "flights"}'
+    assert trigger_pipeline(pipeline="training", parameters=values).output == "run-0"
+    assert _reference(server, server.runs[0]) == ("training", "1")
 
 
 def test_a_verdict_starts_only_what_it_calls_for(server, caplog):
