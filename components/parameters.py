@@ -28,11 +28,31 @@ def split_names(text: str) -> list[str]:
     return names
 
 
+def read_json(text: str) -> object:
+    """Read JSON; its texts may stand in single quotes, too: Elyra's dialog takes no double ones.
+
+    Args:
+        text: JSON text, with one kind of quotes.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        if '"' in text or "'" not in text:
+            raise
+        return json.loads(text.replace("'", '"'))
+
+
 def parse_object(text: str, parameter: str, example: str) -> dict:
     """Read a JSON object.
 
     Args:
-        text: JSON text; empty for an empty object.
+        text: JSON text, see ``read_json``; empty for an empty object.
         parameter: The parameter's name, for the message.
         example: An object to show in the message.
 
@@ -43,7 +63,7 @@ def parse_object(text: str, parameter: str, example: str) -> dict:
         InputError: The text is not a JSON object.
     """
     try:
-        values = json.loads(text or "{}")
+        values = read_json(text or "{}")
     except ValueError:
         values = None
     if not isinstance(values, dict):

@@ -4,6 +4,7 @@ import itertools
 import json
 
 from loopline.components.errors import InputError
+from loopline.components.parameters import read_json
 
 #: More trials than this are a mistake more often than a plan: each is a task of its own.
 MAX_TRIALS = 200
@@ -22,7 +23,7 @@ def list_parameter_sets(parameter_sets: str) -> list[str]:
         InputError: The text is neither, or gives no set or too many.
     """
     try:
-        given = json.loads(parameter_sets)
+        given = read_json(parameter_sets)
     except ValueError as error:
         raise InputError(f"The parameter sets {parameter_sets!r} are not JSON ({error}).") from None
     if isinstance(given, dict) and all(isinstance(values, list) for values in given.values()):

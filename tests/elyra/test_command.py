@@ -155,6 +155,14 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(words, sentence, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_json_may_have_single_quotes(capsys):
+    """Elyra's dialog takes no double ones."""
+    assert main(["list_trials", "--parameter-sets", "{'max_depth': [4], 'grow_policy': ['lossguide']}"]) == 0
+    assert json.loads(capsys.readouterr().out) == ['{"grow_policy": "lossguide", "max_depth": 4}']
+    assert main(["list_trials", "--parameter-sets", "{'max_depth\": [4]}"]) == 2
+    assert "are not JSON" in capsys.readouterr().err
+
+
 def test_a_boolean_is_true_or_false(bundled, tmp_path, capsys):
     parts = [f"--{name}={bundled['wine']}" for name in ("train", "validation", "schema")]
     words = ["train_sklearn", *parts, f"--model={tmp_path}/m", f"--metrics={tmp_path}/s"]

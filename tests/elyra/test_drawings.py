@@ -222,7 +222,8 @@ def test_what_elyra_exports_trains_and_leaves_a_better_champion(exported, bundle
     given = {name: "" for name, entry in unset.items() if "defaultValue" not in entry}
     given |= {"uri": str(bundled["breast_cancer"]), "target": "target", "name": "cells"}
     with starting_containers() as started:
-        components.load_component_from_file(str(file))(**given, rounds=1, params='{"max_depth": 1}')
+        # With the quotes that the editor's dialog can hold.
+        components.load_component_from_file(str(file))(**given, rounds=1, params="{'max_depth': 1}")
     assert len(started) == 9
     assert started[-1] == "promote_model"
     with open_store() as store:
