@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from loopline.components.errors import InputError
+from loopline.components.image import step_image
 
 #: Every pipeline: its module under loopline.pipelines and the function in it.
 PIPELINES = {
@@ -53,8 +54,6 @@ def compile_pipeline(name: str, image: str = "") -> str:
     """
     from kfp.compiler import Compiler
 
-    from loopline.components.step import step_image
-
     pipeline = load_pipeline(name)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pipeline.yaml"
@@ -62,11 +61,25 @@ def compile_pipeline(name: str, image: str = "") -> str:
         text = target.read_text(encoding="utf-8")
     check_image(image or step_image())
     if image:
-        line = f"image: {step_image()}\n"
-        if line not in text:
-            raise RuntimeError(f"the compiled pipeline {name} has no line {line!r}: kfp writes images differently now")
-        text = text.replace(line, f"image: {image}\n")
+        text = replace_image(text, step_image(), image)
     return text
+
+
+def replace_image(text: str, before: str, after: str) -> str:
+    """Name another image for the steps of a compiled pipeline.
+
+    Args:
+        text: The YAML.
+        before: The image it names.
+        after: The image to name.
+
+    Returns:
+        The YAML with the other image.
+    """
+    line = f"image: {before}\n"
+    if line not in text:
+        raise RuntimeError(f"the compiled pipeline has no line {line!r}: kfp writes images differently now")
+    return text.replace(line, f"image: {after}\n")
 
 
 def check_image(image: str) -> None:
@@ -93,7 +106,6 @@ def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
     Returns:
         The files.
     """
-    from loopline.components.step import step_image
     from loopline.pipelines.elyra.palette import palette_files
 
     texts = {Path(folder) / f"{name}.yaml": compile_pipeline(name, image) for name in PIPELINES}

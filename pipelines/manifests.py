@@ -5,8 +5,6 @@ resources. A version is immutable, so its name comes from its content. docs/gito
 cluster, and what becomes of old versions.
 """
 
-import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import yaml
 
 from loopline.components.errors import InputError
 from loopline.pipelines.compile import PIPELINES, compile_pipeline
+from loopline.pipelines.versions import version_content, version_name
 
 _API = "pipelines.kubeflow.org/v2beta1"
 _KUSTOMIZATION = "kustomization.yaml"
@@ -75,30 +74,12 @@ def pipeline_resources(compiled: str, namespace: str = "") -> tuple[dict, dict]:
     Returns:
         The ``Pipeline``, and the ``PipelineVersion`` that holds the YAML.
     """
-    pipeline, *platform = yaml.load_all(compiled, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    name, description = pipeline["pipelineInfo"]["name"], pipeline["pipelineInfo"].get("description", "")
-    content = {"pipelineName": name, "description": description, "pipelineSpec": pipeline}
-    if platform:
-        content["platformSpec"] = platform[0]
-    version = version_name(name, content)
+    content = version_content(compiled)
+    name, description, version = content["pipelineName"], content["description"], version_name(content)
     return (
         _resource("Pipeline", name, namespace, _KEEP | _FIRST, {"displayName": name, "description": description}),
         _resource("PipelineVersion", version, namespace, _KEEP, {"displayName": version, **content}),
     )
-
-
-def version_name(pipeline: str, content: dict) -> str:
-    """Name a version after its content.
-
-    Args:
-        pipeline: The pipeline's name.
-        content: What makes the version: JSON.
-
-    Returns:
-        The pipeline's name and twelve hexadecimal digits. Another content has another name, the same one the same.
-    """
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return f"{pipeline}-{digest[:12]}"
 
 
 def _resource(kind: str, name: str, namespace: str, annotations: dict, spec: dict) -> dict:

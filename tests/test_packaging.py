@@ -81,7 +81,7 @@ def test_serving_runtime_versions_are_exact(config):
 
 
 def test_version_is_one(config):
-    from loopline.components.step import VERSION
+    from loopline.components.image import VERSION
 
     assert config["metadata"]["version"] == VERSION
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loopline.components.environment import home
 from loopline.components.errors import InputError
-from loopline.components.step import step_image
+from loopline.components.image import step_image
 from loopline.pipelines.compile import check_image
 from loopline.pipelines.elyra.drawing import drawn_files
 from loopline.pipelines.elyra.palette import HEADER, palette_files

@@ -1,22 +1,19 @@
 """A pipeline as it is uploaded: the compiled YAML, for an image of the steps, with or without caching."""
 
-import hashlib
-import json
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
 import yaml
 
 from loopline.components.errors import InputError
-from loopline.pipelines.compile import check_image
+from loopline.components.image import DEFAULT_IMAGE
+from loopline.pipelines.compile import check_image, replace_image
 from loopline.pipelines.spec import PipelineFile, compiled_folder
+from loopline.pipelines.versions import version_content, version_name
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_IMAGE_LINE = re.compile(r"^( +image: )(\S+)$", re.MULTILINE)
-_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Package:
         image = image or (os.environ.get("LOOPLINE_IMAGE", "") if ours else "")
         if image:
             check_image(image)
-            text = _IMAGE_LINE.sub(rf"\g<1>{image}", text)
+            text = replace_image(text, DEFAULT_IMAGE, image)
         return cls(file, text if caching else _without_caching(text))
 
     @property
@@ -67,25 +64,7 @@ class Package:
     @cached_property
     def version(self) -> str:
         """The name of the version: the same for the same content, and for no other."""
-        return version_name(self.text)
-
-
-def version_name(text: str) -> str:
-    """Name a version of a pipeline by its content, as it is named where Git brings it to the cluster.
-
-    Args:
-        text: The YAML.
-
-    Returns:
-        The pipeline's name and twelve digits, e.g. ``training-3f2a9c1b7d04``. Comments and layout do not count.
-    """
-    spec, *platform = yaml.load_all(text, _LOADER)
-    info = spec["pipelineInfo"]
-    content = {"pipelineName": info["name"], "description": info.get("description", ""), "pipelineSpec": spec}
-    if platform:
-        content["platformSpec"] = platform[0]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return f"{info['name']}-{digest[:_DIGITS]}"
+        return version_name(version_content(self.text))
 
 
 def _without_caching(text: str) -> str:

@@ -12,7 +12,7 @@ from manifest_schemas import InvalidManifestError, check, need_crds, need_kustom
 from openshift_manifests import NEWEST, built
 from tekton import SECRETS, run_parameters
 
-from loopline.components.step import DEFAULT_IMAGE
+from loopline.components.image import DEFAULT_IMAGE
 
 REVISION = "4f0c7cbd3a1e4b9d8f6a2c5e7b9d1f3a5c7e9b0d"
 DIGEST = "sha256:" + "c" * 64

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from registry_models import free_port
 
 from loopline.components.delivery.child import die_with
-from loopline.components.step import DEFAULT_IMAGE, VERSION
+from loopline.components.image import DEFAULT_IMAGE, VERSION
 
 IMAGES = ROOT / "deploy" / "image"
 REGISTRY = "image-registry.openshift-image-registry.svc:5000/loopline"

@@ -15,8 +15,9 @@ from kfp.components import load_component_from_text
 from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds, need_kustomize
 
 from loopline.pipelines.compile import PIPELINES, compile_pipeline, load_pipeline
-from loopline.pipelines.manifests import pipeline_resources, version_name
+from loopline.pipelines.manifests import pipeline_resources
 from loopline.pipelines.spec import compiled_folder
+from loopline.pipelines.versions import version_name
 
 IMAGE = "registry.example.com/ml/loopline-step@sha256:" + "a" * 64
 APPLICATION = ROOT / "deploy" / "gitops" / "pipelines.yaml"
@@ -147,7 +148,7 @@ def test_a_name_changes_exactly_with_the_content():
     _, version = pipeline_resources(compiled)
     name = version["metadata"]["name"]
     content = {key: value for key, value in version["spec"].items() if key != "displayName"}
-    assert version_name("rollback", content) == name
+    assert version_name(content) == name
     seen = {name}
     for path in _leaves(content):
         changed = copy.deepcopy(content)
@@ -155,7 +156,7 @@ def test_a_name_changes_exactly_with_the_content():
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = "changed"
-        seen.add(version_name("rollback", changed))
+        seen.add(version_name(changed))
     assert len(seen) > 100
     assert len(seen) == 1 + len(list(_leaves(content)))
     # Where it lies and what says so, the order of keys and the comments are no content.

@@ -23,7 +23,7 @@ from deploy_sites import (
 from manifest_schemas import InvalidManifestError, build, check, need_crds, need_kustomize
 
 from loopline.components.delivery.release import read_release_env, read_site_env
-from loopline.components.step import DEFAULT_IMAGE
+from loopline.components.image import DEFAULT_IMAGE
 
 MODEL = "spec.predictor.model"
 

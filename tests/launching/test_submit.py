@@ -12,8 +12,9 @@ from pipeline_server import TOKEN, Fault
 from loopline.components.errors import InputError
 from loopline.pipelines.compile import compile_pipeline
 from loopline.pipelines.launching import connection, submit
-from loopline.pipelines.launching.package import Package, version_name
+from loopline.pipelines.launching.package import Package
 from loopline.pipelines.spec import compiled_folder
+from loopline.pipelines.versions import version_content, version_name
 
 COMPILED = (compiled_folder() / "training.yaml").read_text()
 PARAMETERS = {"uri": "s3://bucket/flights/*.parquet", "target": "late", "name": "flights"}
@@ -25,7 +26,11 @@ def test_a_version_is_uploaded_when_its_content_is_new(server, tmp_path):
     first, second = submit("training", PARAMETERS), submit("training", PARAMETERS | {"rounds": "5"})
     assert server.posted("/upload_version") == 1
     assert [len(held) for held in (server.pipelines, server.versions, server.experiments, server.runs)] == [1, 1, 1, 2]
-    assert server.versions[0]["display_name"] == version_name(COMPILED) == Package.find("training").version
+    assert (
+        server.versions[0]["display_name"]
+        == version_name(version_content(COMPILED))
+        == Package.find("training").version
+    )
     assert "uploaded now" in first.version and "as the server holds it" in second.version
     assert server.runs[1]["runtime_config"]["parameters"] == PARAMETERS | {"rounds": 5}
 
