@@ -9,42 +9,49 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_STYLE = """
-:root { --ink: #1b1f24; --soft: #5b6470; --line: #d9dee4; --paper: #fff; --tint: #f5f7f9; --good: #14743f;
-  --bad: #b3261e; --warn: #8a5a00; --accent: #0b5cad; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--tint); color: var(--ink);
-  font: 15px/1.5 "Red Hat Text", system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1060px; margin: 0 auto; padding: 32px 24px 64px; }
-header { border-bottom: 3px solid var(--accent); padding-bottom: 12px; margin-bottom: 24px; }
-h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
-h2 { font-size: 19px; margin: 0 0 8px; }
-header p { color: var(--soft); margin: 0; }
-section { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 20px 22px;
-  margin: 0 0 18px; overflow-x: auto; }
-p { margin: 0 0 10px; max-width: 75ch; }
+#: The look of what pages and cards are made of.
+PARTS_STYLE = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 0 0 18px; }
 .tile { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
 .tile b { display: block; font-size: 24px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
 .tile .label { color: var(--ink); font-weight: 600; }
+p { margin: 0 0 10px; max-width: 75ch; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; margin: 0 0 12px; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: break-word; }
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: 0 0 8px; }
-figure svg { width: 100%; height: auto; max-width: 980px; }
-figcaption { color: var(--soft); font-size: 13px; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
 .lead { font-size: 19px; line-height: 1.4; font-weight: 600; max-width: 60ch; }
 .note { border-left: 4px solid var(--accent); padding-left: 12px; }
-footer { color: var(--soft); font-size: 13px; }
-.narrow { display: none; }
-@media (max-width: 700px) { .wide { display: none; } .narrow { display: block; }
-  main { padding: 20px 12px 48px; } section { padding: 16px 14px; } h1 { font-size: 23px; } }
-@media print { body { background: #fff; } section, .tile { break-inside: avoid; }
-  .wide { display: block; } .narrow { display: none; } }
+"""
+COLORS = (
+    "--ink: #1b1f24; --soft: #5b6470; --line: #d9dee4; --paper: #fff; --tint: #f5f7f9; --good: #14743f; "
+    "--bad: #b3261e; --warn: #8a5a00; --accent: #0b5cad;"
+)
+FONT = '15px/1.5 "Red Hat Text", system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
+_STYLE = f"""
+:root {{ {COLORS} }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0; background: var(--tint); color: var(--ink); font: {FONT}; }}
+{PARTS_STYLE}
+main {{ max-width: 1060px; margin: 0 auto; padding: 32px 24px 64px; }}
+header {{ border-bottom: 3px solid var(--accent); padding-bottom: 12px; margin-bottom: 24px; }}
+h1 {{ font-size: 28px; line-height: 1.2; margin: 0 0 4px; }}
+h2 {{ font-size: 19px; margin: 0 0 8px; }}
+header p {{ color: var(--soft); margin: 0; }}
+section {{ background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 20px 22px;
+  margin: 0 0 18px; overflow-x: auto; }}
+figure {{ margin: 0 0 8px; }}
+figure svg {{ width: 100%; height: auto; max-width: 980px; }}
+figcaption {{ color: var(--soft); font-size: 13px; }}
+footer {{ color: var(--soft); font-size: 13px; }}
+.narrow {{ display: none; }}
+@media (max-width: 700px) {{ .wide {{ display: none; }} .narrow {{ display: block; }}
+  main {{ padding: 20px 12px 48px; }} section {{ padding: 16px 14px; }} h1 {{ font-size: 23px; }} }}
+@media print {{ body {{ background: #fff; }} section, .tile {{ break-inside: avoid; }}
+  .wide {{ display: block; }} .narrow {{ display: none; }} }}
 """
 
 
@@ -181,10 +188,27 @@ class Report:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.markup(), encoding="utf-8")
 
+    def _repr_html_(self) -> str:
+        return frame(self.markup())
+
     def _close(self) -> None:
         if self._open:
             self._parts.append("</section>")
             self._open = False
+
+
+def frame(markup: str, height: int = 560) -> str:
+    """Return a page as an element of another page, where neither touches the looks of the other.
+
+    Args:
+        markup: The page; no script in it will run.
+        height: How much of it is seen at once, in pixels; the reader can pull it larger.
+    """
+    style = f"width: 100%; height: {height}px; border: 1px solid #d9dee4; border-radius: 8px; background: #fff"
+    return (
+        f'<div style="resize: vertical; overflow: hidden; height: {height + 4}px"><iframe sandbox '
+        f'srcdoc="{html.escape(markup)}" style="{style}; height: 100%; box-sizing: border-box"></iframe></div>'
+    )
 
 
 def show(value: object) -> str:

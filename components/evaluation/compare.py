@@ -10,6 +10,7 @@ from loopline.components.data.tables import open_parquet
 from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
+from loopline.components.evaluation.cards import verdict_card
 from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, Metric, find_metric, resolve_direction, score
 from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
 from loopline.components.evaluation.weighted import weighted_statistic
@@ -104,6 +105,9 @@ class Verdict:
             "rows": self.rows,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    def _repr_html_(self) -> str:
+        return verdict_card(self).markup()
 
 
 def compare(challenger: str | Path, champion: str | Path, test: str | Path, contest: Contest):

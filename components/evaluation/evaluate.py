@@ -13,6 +13,7 @@ from loopline.components.data.tables import check_columns, file_digest, open_par
 from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates
+from loopline.components.evaluation.cards import evaluation_card
 from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
 from loopline.components.evaluation.importance import Importance, permutation_importance
 from loopline.components.evaluation.intervals import score_constant, score_with_intervals
@@ -133,6 +134,9 @@ class Evaluation:
                 if entry[key] is not None:
                     flat[name + suffix] = entry[key]
         return flat
+
+    def _repr_html_(self) -> str:
+        return evaluation_card(self).markup()
 
 
 def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluation:

@@ -1,22 +1,21 @@
 """The reports of the stage, for people who were not there."""
 
-import json
-
 import numpy as np
 
 from loopline.components.evaluation import plots
+from loopline.components.evaluation.cards import (
+    describe_gain,
+    evaluation_tiles,
+    trials_table,
+    trials_tiles,
+    verdict_tiles,
+)
 from loopline.components.evaluation.compare import Verdict
 from loopline.components.evaluation.evaluate import Evaluation
 from loopline.components.evaluation.metrics import METRICS, find_metric
-from loopline.components.evaluation.select import Selection, validation_names
-from loopline.components.model.directory import Manifest
-from loopline.components.report import Report, show, show_interval
-
-_TILES = {
-    "binary": ("roc_auc", "average_precision", "log_loss", "calibration_error"),
-    "multiclass": ("macro_roc_auc", "log_loss", "accuracy", "macro_f1"),
-    "regression": ("rmse", "mae", "r2", "median_absolute_error"),
-}
+from loopline.components.evaluation.select import Selection
+from loopline.components.model.card import describe_conversion, describe_training
+from loopline.components.report import Report, show_interval
 
 
 def evaluation_report(evaluation: Evaluation) -> Report:
@@ -34,7 +33,7 @@ def evaluation_report(evaluation: Evaluation) -> Report:
         f"Evaluation: {manifest.name} predicts {manifest.target}",
         f"{manifest.task.capitalize()} model ({predicts}) on {evaluation.rows:,} labeled test rows",
     )
-    report.tiles(_tiles(evaluation))
+    report.tiles(evaluation_tiles(evaluation))
     _add_metrics(report, evaluation)
     if manifest.task == "binary":
         _add_binary(report, evaluation)
@@ -50,40 +49,13 @@ def evaluation_report(evaluation: Evaluation) -> Report:
     return report
 
 
-def _tiles(evaluation: Evaluation) -> list[tuple]:
-    tiles = []
-    varied = np.ptp(evaluation.truth) > 0
-    for name in _TILES[evaluation.manifest.task]:
-        entry, constant = evaluation.metrics[name], evaluation.baseline.get(name)
-        metric = find_metric(evaluation.manifest.task, name)
-        detail = show_interval(entry) if entry["value"] is not None else "undefined on these rows"
-        tone = ""
-        if varied and entry["value"] is not None and constant is not None and name != "calibration_error":
-            better = entry["value"] < constant if metric.lower_is_better else entry["value"] > constant
-            tone = "" if better else "bad"
-        tiles.append((metric.label, show(entry["value"]), detail, tone))
-    if evaluation.manifest.task == "binary":
-        detail = f"rows of class {evaluation.manifest.classes[1]}"
-        tiles.append(("Base rate", f"{evaluation.truth.mean():.1%}", detail))
-    return tiles
-
-
 def _add_metrics(report: Report, evaluation: Evaluation) -> None:
     report.section("Metrics")
     task = evaluation.manifest.task
     for note in evaluation.notes:
         report.text(note, "warn")
-    main = find_metric(task)
-    value, constant = evaluation.metrics[main.name]["value"], evaluation.baseline[main.name]
-    # Where all rows are alike the best constant is nearly perfect by hindsight, and a percentage of nothing.
-    if np.ptp(evaluation.truth) > 0:
-        gain = 1 - value / constant
-        says = f"{gain:.0%} below" if gain >= 0 else f"{-gain:.0%} above"
-        report.text(
-            f"{main.label} is {says} that of the best constant prediction"
-            + (", the mean of these rows." if task == "regression" else ", the share of each class in these rows."),
-            "note" if gain > 0 else "bad",
-        )
+    if gain := describe_gain(evaluation):
+        report.text(*gain)
     rows = []
     for metric in METRICS[task]:
         if metric.name in evaluation.metrics:
@@ -212,33 +184,6 @@ def _add_provenance(report: Report, evaluation: Evaluation) -> None:
     report.table(["", ""], rows)
 
 
-def describe_conversion(manifest: Manifest) -> str:
-    """Say in one line what is known of the model's conversion into its format.
-
-    Args:
-        manifest: The model's manifest.
-
-    Returns:
-        The evidence, or why there is none.
-    """
-    conversion = manifest.conversion
-    if conversion.get("reason"):
-        return f"not converted: {conversion['reason']}"
-    if "max_difference" in conversion:
-        return (
-            f"largest difference to the native model {conversion['max_difference']:.2g} on "
-            f"{show(conversion.get('rows'))} rows, tolerance {show(conversion.get('tolerance'))}"
-        )
-    return "none: the file is the training library's own"
-
-
-def describe_training(manifest: Manifest) -> str:
-    """Name a model's estimator and its parameters in one line."""
-    training = manifest.training
-    params = json.dumps(training.get("params") or {}, sort_keys=True)
-    return f"{training.get('estimator') or training.get('component') or 'not recorded'} {params}"
-
-
 def verdict_report(verdict: Verdict, differences: np.ndarray) -> Report:
     """Lay out a comparison as a page.
 
@@ -251,14 +196,7 @@ def verdict_report(verdict: Verdict, differences: np.ndarray) -> Report:
     """
     metric = find_metric(verdict.task, verdict.metric)
     report = Report(f"Verdict: {verdict.verdict}", f"Champion and challenger on the same {verdict.rows:,} test rows")
-    tone = "good" if verdict.verdict == "promote" else "warn"
-    tiles = [("Verdict", verdict.verdict, f"by {metric.label}", tone)]
-    for name, side in (("Champion", verdict.champion), ("Challenger", verdict.challenger)):
-        tiles.append((name, show(side.get("value")), metric.label if side else "there is none yet"))
-    if verdict.difference:
-        detail = f"{verdict.confidence:.0%}: {show_interval(verdict.difference)}"
-        tiles.append(("Improvement", show(verdict.difference["value"]), detail))
-    report.tiles(tiles)
+    report.tiles(verdict_tiles(verdict))
     report.section("Why")
     report.text(verdict.reason, "note")
     if verdict.difference:
@@ -302,26 +240,13 @@ def trials_report(selection: Selection) -> Report:
     Returns:
         The page, not yet written.
     """
-    manifests, best = selection.manifests, selection.position
-    task = manifests[0].task
-    metric = find_metric(task, selection.metric)
-    count = len(selection.values)
+    best, count = selection.position, len(selection.values)
+    metric = find_metric(selection.manifests[0].task, selection.metric)
     report = Report(f"Trials: number {best + 1} of {count} is best", f"By {metric.label} on the validation rows")
     better = "lower is better" if metric.lower_is_better else "higher is better"
-    report.tiles(
-        [
-            ("Best", show(selection.values[best]), f"{metric.label}, {better}", "good"),
-            ("Median", show(float(np.median(selection.values))), metric.label),
-            ("Trials", show(count), manifests[best].target),
-        ]
-    )
+    report.tiles(trials_tiles(selection))
     report.section("Trials")
     if count > 1:
         report.figure(plots.draw_trials(selection.values, best, metric.label), f"{metric.label}: {better}.")
-    names = validation_names(manifests)
-    rows = []
-    for position, manifest in enumerate(manifests):
-        scores = [manifest.training["validation"][name] for name in names]
-        rows.append([position + 1, "best" if position == best else "", *scores, describe_training(manifest)])
-    report.table(["Trial", "", *(find_metric(task, name).label for name in names), "Estimator"], rows)
+    report.table(*trials_table(selection))
     return report

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopline.components.errors import InputError
-from loopline.components.evaluation.metrics import METRICS, best_position, find_metric, resolve_direction
+from loopline.components.evaluation.cards import trials_card
+from loopline.components.evaluation.metrics import best_position, find_metric, resolve_direction
 from loopline.components.model.directory import Manifest, read_manifest
 
 log = logging.getLogger("loopline")
@@ -45,6 +46,9 @@ class Selection:
             "selected_value": self.values[self.position],
             "trials": len(self.values),
         }
+
+    def _repr_html_(self) -> str:
+        return trials_card(self).markup()
 
 
 def select(paths: Sequence[str | Path], metric: str = "", lower_is_better: str = "auto") -> Selection:
@@ -106,9 +110,3 @@ def _validation_score(manifest: Manifest, metric: str, position: int) -> float:
             "train with validation rows or select by another metric."
         )
     return float(value)
-
-
-def validation_names(manifests: Sequence[Manifest]) -> list[str]:
-    """Return the metrics that every model recorded, in the order of the reports."""
-    names = [metric.name for metric in METRICS[manifests[0].task]]
-    return [name for name in names if all(name in (one.training.get("validation") or {}) for one in manifests)]

@@ -23,6 +23,7 @@ from pathlib import Path
 from loopline.components.data.schema import Schema
 from loopline.components.data.tables import file_digest
 from loopline.components.errors import InputError
+from loopline.components.model.card import manifest_card
 
 MANIFEST = "loopline.json"
 #: Stands in the place of a model where the registry has none yet, so that the step after can say so.
@@ -76,6 +77,9 @@ class Manifest:
     def output_names(self) -> list[str]:
         """Names of the predicted columns: one ``probability_<class>`` a class, or ``prediction``."""
         return output_names(self.task, self.classes)
+
+    def _repr_html_(self) -> str:
+        return manifest_card(self).markup()
 
 
 def output_names(task: str, classes: Sequence) -> list[str]:

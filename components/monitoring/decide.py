@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from loopline.components.documents import write_document
+from loopline.components.monitoring.cards import decision_card
 from loopline.components.monitoring.evidence import Evidence
 from loopline.components.monitoring.past import RETRAIN, Past
 from loopline.components.monitoring.policy import DRIFT, EITHER, PERFORMANCE, Policy
@@ -94,6 +95,9 @@ class Decision:
             **{f"signal_{name}": said for name, said in self.signals.items()},
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    def _repr_html_(self) -> str:
+        return decision_card(self).markup()
 
 
 @dataclass(frozen=True)

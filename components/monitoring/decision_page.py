@@ -7,18 +7,13 @@ from datetime import UTC, datetime
 import numpy as np
 from matplotlib.figure import Figure
 
+from loopline.components.monitoring.cards import TONES, decision_tiles
 from loopline.components.monitoring.decide import ALERT, WAIT, Decision
 from loopline.components.monitoring.past import RETRAIN
 from loopline.components.monitoring.policy import DRIFT, EITHER, PERFORMANCE
 from loopline.components.plotting import ACCENT, INK, SECOND, SOFT, WIDTH, styled
-from loopline.components.report import Report, show
+from loopline.components.report import Report
 
-_TONES = {RETRAIN: "warn", WAIT: "good", ALERT: "bad"}
-_SAYS = {
-    RETRAIN: "a new model is trained and compared",
-    WAIT: "nothing to do",
-    ALERT: "people are needed",
-}
 #: By verdict its mark in the timeline: color and shape.
 _MARKS = {RETRAIN: (SECOND, "^"), WAIT: (SOFT, "o"), ALERT: ("#b3261e", "X")}
 _GOOD = {"ok", "none", "steady", "better", "healthy"}
@@ -41,10 +36,10 @@ def decision_report(decision: Decision, history: Sequence[Mapping] = ()) -> Repo
         history: Those of the windows before, the newest last.
     """
     page = Report("Retrain, wait or alert", f"{decision.window['start']} to {decision.window['end']}")
-    _add_tiles(page, decision)
+    page.tiles(decision_tiles(decision))
     page.section("Why")
     for position, reason in enumerate(decision.reasons):
-        page.text(reason, "" if position else _TONES[decision.verdict])
+        page.text(reason, "" if position else TONES[decision.verdict])
     if decision.alerts:
         page.section("For people to look at")
         for alert in decision.alerts:
@@ -52,21 +47,6 @@ def decision_report(decision: Decision, history: Sequence[Mapping] = ()) -> Repo
     _add_signals(page, decision)
     _add_timeline(page, [*history, asdict(decision)])
     return page
-
-
-def _add_tiles(page: Report, decision: Decision) -> None:
-    metric, skill = decision.metric, decision.skill
-    label = metric["name"].replace("_", " ")
-    columns = "unknown" if decision.drift_columns is None else f"{decision.drift_columns} columns drifted"
-    page.tiles(
-        [
-            ("Verdict", decision.verdict, _SAYS[decision.verdict], _TONES[decision.verdict]),
-            (label.capitalize(), show(metric["value"]), f"registered {show(metric['registered'])}"),
-            ("Skill", show(skill["value"]), f"registered {show(skill['registered'])}"),
-            ("Drift score", show(decision.drift_score), columns),
-            ("New truth", show(decision.new_labels), f"of {decision.policy['min_labels']:,} that a retraining needs"),
-        ]
-    )
 
 
 def _add_signals(page: Report, decision: Decision) -> None:

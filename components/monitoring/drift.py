@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loopline.components.documents import write_document
 from loopline.components.monitoring.broken import find_fault, typical_sizes
+from loopline.components.monitoring.cards import drift_card
 from loopline.components.monitoring.drift_settings import DriftSettings
 from loopline.components.monitoring.drift_tests import Significance, test_window
 from loopline.components.monitoring.effects import Effects, measure_effects
@@ -129,6 +130,9 @@ class Drift:
     def save(self, path: str | Path) -> None:
         """Write the verdict as JSON."""
         write_document(path, self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return drift_card(self).markup()
 
 
 def detect(model: str | Path, traffic: str | Path, settings: DriftSettings | None = None) -> Drift:

@@ -1,11 +1,10 @@
 """The page of a window's drift."""
 
 from loopline.components.monitoring import drift_plots
+from loopline.components.monitoring.cards import DRIFT_VERDICTS, TONES, drift_tiles
 from loopline.components.monitoring.drift import ColumnDrift, Drift
 from loopline.components.report import Report
 
-_TONES = {"drift": "warn", "none": "good", "broken": "bad", "too_few": "warn"}
-_VERDICTS = {"drift": "drift", "none": "no drift", "broken": "broken data", "too_few": "too few rows"}
 #: Columns that are drawn; at least so many, so that a reader sees what "no drift" looks like.
 _DRAWN, _LEAST_DRAWN = 12, 4
 
@@ -20,12 +19,12 @@ def drift_report(drift: Drift) -> Report:
         The page, not yet written.
     """
     report = Report(
-        f"Drift of {drift.reference.name}: {_VERDICTS[drift.verdict]}",
+        f"Drift of {drift.reference.name}: {DRIFT_VERDICTS[drift.verdict]}",
         f"{drift.summary.rows:,} rows beside {drift.reference.rows:,} of training; tests by {drift.settings.engine}",
     )
-    report.tiles(_tiles(drift))
+    report.tiles(drift_tiles(drift))
     report.section("Verdict")
-    report.text(drift.reason, _TONES[drift.verdict])
+    report.text(drift.reason, TONES[drift.verdict])
     if drift.verdict == "broken":
         report.text(
             "Broken is not drifted: no retraining helps where the data themselves are wrong, and a model trained on "
@@ -38,23 +37,6 @@ def drift_report(drift: Drift) -> Report:
         _add_pairs(report, drift)
     _add_method(report, drift)
     return report
-
-
-def _tiles(drift: Drift) -> list[tuple]:
-    moved, broken = (int(drift.metrics[name]) for name in ("columns_drifted", "columns_broken"))
-    total = f"of {len(drift.columns)}"
-    tiles = [
-        ("Verdict", _VERDICTS[drift.verdict], "", _TONES[drift.verdict]),
-        ("Rows", f"{drift.summary.rows:,}", f"{drift.summary.own_rows:,} predicted by this model"),
-        ("Columns moved", f"{moved:,}", total, "warn" if moved else ""),
-        ("Columns broken", f"{broken:,}", total, "bad" if broken else ""),
-        ("Largest PSI", f"{drift.score:.3f}", "of an input; 0 is as at training"),
-    ]
-    if drift.domain:
-        tone = "warn" if drift.domain["drifted"] else ""
-        detail = f"of a classifier, {drift.domain['auc_low']:.3f} to {drift.domain['auc_high']:.3f}"
-        tiles.append(("AUC", f"{drift.domain['auc']:.3f}", detail, tone))
-    return tiles
 
 
 def _add_columns(report: Report, drift: Drift) -> None:

@@ -15,6 +15,7 @@ from loopline.components.evaluation.metrics import find_metric
 from loopline.components.model.directory import Manifest, read_manifest
 from loopline.components.monitoring.estimate import Estimator, Expected, fit_estimator
 from loopline.components.monitoring.judging import Measured, judge
+from loopline.components.monitoring.performance_card import performance_card
 from loopline.components.monitoring.performance_parts import PartScorer, calibrate, describe_labels, residuals
 from loopline.components.monitoring.reference_scores import ReferenceScores, score_reference
 from loopline.components.monitoring.registered import HELD_OUT, Registered, read_registered
@@ -101,6 +102,9 @@ class Performance:
         for name, entry in (self.estimate or {}).get("metrics", {}).items():
             values[f"estimated_{name}"] = entry["value"]
         return {name: float(value) for name, value in values.items() if value is not None}
+
+    def _repr_html_(self) -> str:
+        return performance_card(self).markup()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from loopline.components.evaluation.metrics import METRICS, find_metric
 from loopline.components.monitoring import performance_plots as plots
 from loopline.components.monitoring.performance import Performance
+from loopline.components.monitoring.performance_card import TONES, describe_rows, describe_time, performance_tiles
 from loopline.components.plotting import in_text
-from loopline.components.report import Report, show, show_interval
-
-_TONES = {"worse": "bad", "steady": "good", "better": "good", "unknown": "warn"}
+from loopline.components.report import Report, show_interval
 
 
 def performance_report(performance: Performance) -> Report:
@@ -18,16 +17,10 @@ def performance_report(performance: Performance) -> Report:
     Returns:
         The page, not yet written.
     """
-    model, labels = performance.model, performance.labels
-    span = f", last row {_when(labels['last_row'])}" if labels["last_row"] else ""
-    report = Report(
-        f"Performance: {performance.verdict}",
-        f"{model['name']} predicts {model['target']}: {performance.rows:,} served rows, "
-        f"{performance.labeled:,} of them with a label{span}",
-    )
-    report.tiles(_tiles(performance))
+    report = Report(f"Performance: {performance.verdict}", describe_rows(performance))
+    report.tiles(performance_tiles(performance))
     report.section("Verdict")
-    report.text(performance.reason, _TONES[performance.verdict])
+    report.text(performance.reason, TONES[performance.verdict])
     for note in performance.notes:
         report.text(note, "warn")
     _add_figures(report, performance)
@@ -37,28 +30,6 @@ def performance_report(performance: Performance) -> Report:
     _add_estimate(report, performance)
     _add_method(report, performance)
     return report
-
-
-def _tiles(performance: Performance) -> list[tuple]:
-    metric = find_metric(performance.task, performance.metric)
-    measured, before = performance.metrics.get(metric.name), performance.registered.get(metric.name)
-    tiles = [("Verdict", performance.verdict, f"by {in_text(metric.label)} and skill", _TONES[performance.verdict])]
-    if measured:
-        tiles.append((metric.label, show(measured["value"]), show_interval(measured)))
-    elif performance.is_estimate:
-        entry = performance.estimate["metrics"].get(metric.name)
-        if entry:
-            tiles.append((f"{metric.label}, ESTIMATE", show(entry["value"]), show_interval(entry), "warn"))
-    if before:
-        tiles.append(("Registered", show(before["value"]), show_interval(before) or performance.registered_source))
-    skill = performance.skill
-    if skill["value"] is not None:
-        known = skill["registered"] is not None
-        tiles.append(("Skill", f"{skill['value']:.3f}", f"registered {skill['registered']:.3f}" if known else ""))
-    share = performance.labels["share"]
-    detail = f"{performance.labeled:,} of {performance.rows:,} rows"
-    tiles.append(("With a label", "none" if share is None else f"{share:.1%}", detail))
-    return tiles
 
 
 def _add_figures(report: Report, performance: Performance) -> None:
@@ -110,7 +81,7 @@ def _add_labels(report: Report, performance: Performance) -> None:
     else:
         report.text(
             f"{labels['share']:.1%} of the rows have a label; the newest one with a label is from "
-            f"{_when(labels['last'])}, {_duration(labels['behind_s'])} before the newest row."
+            f"{describe_time(labels['last'])}, {_duration(labels['behind_s'])} before the newest row."
         )
     label = find_metric(performance.task, performance.metric).label
     report.figure(
@@ -186,10 +157,6 @@ def _add_method(report: Report, performance: Performance) -> None:
     rows = [("Model", performance.model["digest"]), ("Predictions", "as logged at the time, not predicted again")]
     rows.append(("Intervals", f"percentile bootstrap, {settings['bootstrap']:,} replicates, seed {settings['seed']}"))
     report.table(["", ""], rows)
-
-
-def _when(time: str) -> str:
-    return time[:16].replace("T", " ") + " UTC"
 
 
 def _duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from loopline.components.delivery.inference import UnreachableError
 from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.activity import Activity, Look, grow
+from loopline.components.monitoring.cards import service_card
 from loopline.components.monitoring.prometheus import open_prometheus, read_activities
 from loopline.components.monitoring.scrape import scrape
 from loopline.components.monitoring.slo import RULES, Burn, Slo, surely_more, worst_burn
@@ -150,6 +151,9 @@ class Service:
             path: The file.
         """
         write_document(path, asdict(self))
+
+    def _repr_html_(self) -> str:
+        return service_card(self).markup()
 
 
 def check_service(

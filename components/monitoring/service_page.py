@@ -1,12 +1,10 @@
 """The page of the service check."""
 
-from datetime import datetime
-
-from loopline.components.monitoring.service import BURNING, HEALTHY, Service, SiteService
+from loopline.components.monitoring.cards import TONES, describe_window, service_tiles, show_share
+from loopline.components.monitoring.service import Service, SiteService
 from loopline.components.monitoring.slo import RULES
-from loopline.components.report import Report, show
+from loopline.components.report import Report
 
-_TONES = {HEALTHY: "good", BURNING: "bad"}
 _SOURCES = {
     "prometheus": "Read from Prometheus, which watches every process of a site.",
     "metrics": "Read from /metrics of each site and compared with what the run before saw there. What a process did "
@@ -20,20 +18,10 @@ def service_report(service: Service) -> Report:
     Args:
         service: What was found.
     """
-    start, end = (datetime.fromisoformat(service.window[name]) for name in ("start", "end"))
-    page = Report("Service", f"{start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC")
-    found = service.metrics
-    worst = service.slo.p99_ms
-    page.tiles(
-        [
-            ("Verdict", service.verdict, f"{len(service.sites)} sites", _TONES.get(service.verdict, "warn")),
-            ("Requests", show(found["requests"]), f"{show(found['errors'])} failed"),
-            ("p99", _show_ms(found.get("p99_ms")), f"worst site; at most {worst:g} ms"),
-            ("Busiest", _show_share(found.get("saturation")) or "\u2013", "of a site's capacity, in five minutes"),
-        ]
-    )
+    page = Report("Service", describe_window(service.window))
+    page.tiles(service_tiles(service))
     page.section("Verdict")
-    page.text(service.reason, _TONES.get(service.verdict, "warn"))
+    page.text(service.reason, TONES[service.verdict])
     page.text(_SOURCES[service.source])
     _add_reliability(page, service)
     _add_speed(page, service)
@@ -47,7 +35,7 @@ def _add_reliability(page: Report, service: Service) -> None:
         ["Site", "Verdict", "Requests", "Failed", "Refused", "Restarts", *(f"Burn, {rule.name}" for rule in RULES)],
         [
             [
-                name, site.verdict, site.requests, _show_share(site.error_share), _show_share(site.refused_share),
+                name, site.verdict, site.requests, show_share(site.error_share), show_share(site.refused_share),
                 site.restarts, site.burn_fast, site.burn_slow, site.burn_long,
             ]
             for name, site in service.sites.items()
@@ -64,7 +52,7 @@ def _add_reliability(page: Report, service: Service) -> None:
     )
     for name, site in service.sites.items():
         if site.problem:
-            page.text(f"{name}: {site.problem}", _TONES.get(site.verdict, "warn"))
+            page.text(f"{name}: {site.problem}", TONES[site.verdict])
 
 
 def _add_speed(page: Report, service: Service) -> None:
@@ -86,7 +74,7 @@ def _add_load(page: Report, service: Service) -> None:
     page.section("Room to grow")
 
     def row(name: str, site: SiteService) -> list:
-        return [name, site.rate, site.rate_peak, site.capacity, _show_share(site.saturation), site.open]
+        return [name, site.rate, site.rate_peak, site.capacity, show_share(site.saturation), site.open]
 
     page.table(
         ["Site", "Requests/s", "Busiest five minutes", "Capacity", "Used", "Most open at once"],
@@ -94,11 +82,3 @@ def _add_load(page: Report, service: Service) -> None:
     )
     if not any(site.capacity for site in service.sites.values()):
         page.text("Nobody said how many requests a second the sites can take: probe_capacity finds out.")
-
-
-def _show_share(share: float | None) -> str | None:
-    return None if share is None else f"{share:.3%}" if share < 0.01 else f"{share:.1%}"
-
-
-def _show_ms(value: float | None) -> str:
-    return "\u2013" if value is None else f"{value:.3g} ms"
