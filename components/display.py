@@ -11,14 +11,15 @@ _STYLE = f"""
 .loopline.loopline {{ {COLORS} background: var(--tint); color: var(--ink); font: {FONT}; max-width: 1060px;
   border: 1px solid var(--line); border-radius: 8px; padding: 14px 18px 6px; box-sizing: border-box; overflow-x: auto;
   {PARTS_STYLE}
-  h4, .under {{ margin: 0 0 10px; font: inherit; color: var(--soft); }}
-  h4 {{ margin: 0; font-weight: 600; color: var(--ink); }}
+  .head {{ margin: 0 0 10px; font: inherit; color: var(--soft); }}
+  h4.head {{ margin: 0; font-weight: 600; color: var(--ink); }}
   .lead {{ font-size: 17px; }}
   .tile {{ padding: 8px 12px; }}
   .tile b {{ font-size: 21px; }}
   table {{ background: none; table-layout: auto; }}
-  tr, td, th {{ background: none; color: inherit; white-space: normal; max-width: none; }}
+  tr:nth-child(n), td, th {{ background: none; color: inherit; white-space: normal; max-width: none; }}
   th {{ color: var(--soft); }}
+  td:first-child {{ white-space: nowrap; }}
   details {{ margin: 0 0 8px; }}
   summary {{ cursor: pointer; color: var(--accent); margin: 0 0 6px; }}
 }}
@@ -29,14 +30,14 @@ class Card(Report):
     """A small page for the output of a notebook's cell, built as a report is.
 
     Args:
-        title: What the card is about.
+        title: What the card is about; no headline when empty.
         subtitle: One line under it.
     """
 
-    def __init__(self, title: str, subtitle: str = ""):
+    def __init__(self, title: str = "", subtitle: str = ""):
         super().__init__(title)
-        under = f'<p class="under">{html.escape(subtitle)}</p>' if subtitle else ""
-        self._parts = [f"<h4>{html.escape(title)}</h4>{under}"]
+        lines = (("h4", title), ("p", subtitle))
+        self._parts = [f'<{tag} class="head">{html.escape(line)}</{tag}>' for tag, line in lines if line]
 
     def page(self, title: str, markup: str) -> None:
         """Add a page, folded away until the reader opens it.

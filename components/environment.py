@@ -14,9 +14,10 @@ def home() -> Path:
 def home_is_kept() -> bool:
     """Return whether what is under ``home()`` outlives this process: not in a pod, unless somebody named the folder.
 
-    A workbench is a pod as well; there the engine names a folder for its steps, and the step image names none.
+    A workbench is a pod as well, but its folder is a volume: NB_PREFIX is set by what starts workbenches.
     """
-    return bool(os.environ.get("LOOPLINE_HOME")) or not os.environ.get("KUBERNETES_SERVICE_HOST")
+    pod, workbench = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("NB_PREFIX")
+    return bool(os.environ.get("LOOPLINE_HOME") or workbench or not pod)
 
 
 def ca_bundle() -> str:

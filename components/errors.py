@@ -13,6 +13,10 @@ class InputError(ValueError):
 
     temporary = False
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence, without a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class TemporaryError(InputError):
     """Something that is away for a moment, as far as anyone can tell: a server, the network."""

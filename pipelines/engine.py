@@ -11,33 +11,15 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from loopline.components.environment import environment, home
 from loopline.components.errors import InputError
+from loopline.pipelines.notebook import NotebookProgress, in_notebook
 from loopline.pipelines.progress import DISK_FULL, Progress, StepFailed, failure_of
+from loopline.pipelines.run import Run
 from loopline.pipelines.spec import PipelineFile
-
-
-@dataclass
-class Run:
-    """A finished run.
-
-    Attributes:
-        folder: Where its artifacts, reports and log are.
-        outputs: The pipeline's outputs by name: parameters as values, artifacts as KFP artifacts with ``path``.
-        reports: The HTML reports, in the order they were written.
-        seconds: Wall time by step name; a step that ran several times is numbered.
-        total_seconds: Wall time of the whole run.
-    """
-
-    folder: Path
-    outputs: dict = field(default_factory=dict)
-    reports: list[Path] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    total_seconds: float = 0.0
 
 
 def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | None = None) -> Run:
@@ -46,7 +28,7 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
     Args:
         pipeline: The name of a pipeline that comes with Loopline, or the path of a compiled YAML.
         arguments: Its parameters by name; text is converted to the parameter's type.
-        progress: Where to show the steps; nothing is shown when None.
+        progress: Where to show the steps; when None below the cell of a notebook, and nowhere outside of one.
 
     Returns:
         The finished run.
@@ -57,8 +39,11 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
     """
     source = PipelineFile.find(pipeline)
     values = source.convert(arguments)
+    if progress is None:
+        with contextlib.closing(NotebookProgress() if in_notebook() else Progress.silent()) as own:
+            return run_pipeline(pipeline, arguments, own)
     try:
-        return _run_here(source, values, progress or Progress.silent())
+        return _run_here(source, values, progress)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(DISK_FULL) from None
@@ -156,6 +141,7 @@ def _run_step(handler, run: Run, progress: Progress, stream):
             progress.line(name, line)
     run.seconds[name] = time.monotonic() - started
     if process.returncode == 0:
+        run.artifacts[name] = _read_artifacts(executor_input)
         run.reports.extend(_keep_reports(executor_input, run.folder / "reports", name))
         progress.done(name)
         return status.Status.SUCCESS
@@ -165,6 +151,19 @@ def _run_step(handler, run: Run, progress: Progress, stream):
         # Trying again cannot help: leave the run at once instead of waiting for kfp's retries.
         raise failure
     return status.Status.FAILURE
+
+
+def _read_artifacts(executor_input: dict) -> dict:
+    """Read what a step wrote about its artifacts, as the pipeline's own outputs are read."""
+    from kfp.dsl.executor import create_artifact_instance
+
+    file = Path(executor_input["outputs"]["outputFile"])
+    written = json.loads(file.read_text(encoding="utf-8")).get("artifacts", {}) if file.is_file() else {}
+    found = {}
+    for name, entry in executor_input["outputs"].get("artifacts", {}).items():
+        one = entry["artifacts"][0]
+        found[name] = create_artifact_instance({**one, **written.get(name, entry)["artifacts"][0], "type": one["type"]})
+    return found
 
 
 def _keep_reports(executor_input: dict, folder: Path, step: str) -> list[Path]:

@@ -34,6 +34,10 @@ class StepFailed(RuntimeError):
         self.traceback = traceback
         self.refused = refused
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the step's own traceback, not that of the machinery that ran it."""
+        return [*filter(None, [self.traceback]), f"{type(self).__name__}: {self}"]
+
 
 def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
     """Find out why a step failed.
@@ -79,6 +83,12 @@ def _own_frames(lines: list[str]) -> str:
         if not skipping:
             kept.append(line)
     return "".join(kept).rstrip()
+
+
+def own_words(line: str) -> str:
+    """Return what Loopline itself says in a line of a step's output; empty when it is not Loopline's."""
+    found = _LOG_LINE.match(line)
+    return found["message"] if found else ""
 
 
 def shown_path(path: str | Path) -> str:
@@ -145,11 +155,10 @@ class Progress:
 
     def line(self, step: str, line: str) -> None:
         """Show a line a step printed, if it is one of Loopline's own."""
-        found = _LOG_LINE.match(line)
-        if found:
+        if words := own_words(line):
             with self._lock:
                 prefix = f"{step}: " if len(self._running) > 1 else ""
-                self._show(f"             {prefix}{found['message']}")
+                self._show(f"             {prefix}{words}")
 
     def done(self, step: str, seconds: float | None = None) -> None:
         """Note that a step succeeded.

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 _PREFIXES = (
     "MLFLOW_", "AWS_", "KF_PIPELINES_", "KUBERNETES_", "LOOPLINE_", "COSIGN_", "REGISTRY_", "DOCKER_", "GIT_",
-    "SSL_CERT_", "REQUESTS_", "PROMETHEUS_",
+    "SSL_CERT_", "REQUESTS_", "PROMETHEUS_", "NB_",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from loopline.components.data.rules import (
 from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary, summarize
 from loopline.components.data.tables import open_parquet
-from loopline.components.data.validation_report import Findings, write_report
+from loopline.components.data.validation_report import Findings, validation_card, write_report
 from loopline.components.data.writing import describe_file, writing_table
 from loopline.components.errors import InputError
 
@@ -35,10 +35,20 @@ LOGGED_RULES = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a validation wrote: the metadata (rows, digest) of both tables."""
+    """What a validation wrote and found.
+
+    Attributes:
+        valid: The metadata (rows, digest) of the table of rows that keep every rule.
+        quarantined: That of the others.
+        findings: What was checked and found.
+    """
 
     valid: dict
     quarantined: dict
+    findings: Findings = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return validation_card(self.findings).markup()
 
 
 def validate(
@@ -73,7 +83,7 @@ def validate(
         duplicates: ``allow``, ``forbid`` or empty for what the schema says.
 
     Returns:
-        Rows and digest of both tables.
+        Rows and digest of both tables, and what was found.
 
     Raises:
         InputError: A parameter is wrong, or a rule is broken that cannot be answered by setting rows aside.
@@ -141,7 +151,8 @@ def _check_rows(
         failures = sorted(found.values(), key=lambda failure: -failure.rows)
         extra = [column.name for column in columns if column.name not in schema]
         rules = rule_count(schema)
-        write_report(Findings(columns, schema, inferred, failures, rules, valid.rows, broken, extra, on_error), report)
+        findings = Findings(columns, schema, inferred, failures, rules, valid.rows, broken, extra, on_error)
+        write_report(findings, report)
         if failures and on_error == "fail":
             raise _failed(failures, report)
         if not valid.rows:
@@ -152,7 +163,7 @@ def _check_rows(
         logger.info("columns left out because the schema does not have them: %s", ", ".join(extra))
     why = f" ({', '.join(failure.label for failure in failures[:4])})" if failures else ""
     logger.info("%s rows kept, %s quarantined%s", f"{valid.rows:,}", f"{broken:,}", why)
-    return Outcome(describe_file(paths[0], valid.rows), describe_file(paths[1], quarantined.rows))
+    return Outcome(describe_file(paths[0], valid.rows), describe_file(paths[1], quarantined.rows), findings)
 
 
 def _failed(failures: Sequence[Failure], report: str | Path) -> InputError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from loopline.components.data.rules import Failure
 from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary
+from loopline.components.display import Card
 from loopline.components.report import Report, show
 
 #: Most frequent values shown for a column of text.
@@ -55,10 +56,17 @@ def write_report(findings: Findings, path: str | Path) -> None:
     page.tiles(_tiles(findings, rows))
     page.section("Broken rules")
     _add_failures(page, findings, rows)
-    if findings.extra:
-        page.text(f"Columns left out, because the schema does not have them: {', '.join(findings.extra)}.", "note")
     _add_columns(page, findings)
     page.write(path)
+
+
+def validation_card(findings: Findings) -> Card:
+    """Show what a notebook's reader must know of a validation: the verdict and every broken rule."""
+    rows = findings.columns[0].rows if findings.columns else 0
+    card = Card("Data validation", f"{rows:,} rows x {len(findings.columns):,} columns")
+    _add_failures(card, findings, rows)
+    card.tiles(_tiles(findings, rows))
+    return card
 
 
 def _tiles(findings: Findings, rows: int) -> list[tuple]:
@@ -84,8 +92,7 @@ def _tiles(findings: Findings, rows: int) -> list[tuple]:
 
 def _add_failures(page: Report, findings: Findings, rows: int) -> None:
     if not findings.failures:
-        page.text("None: every row keeps every rule.", "good")
-        return
+        page.text("Every row keeps every rule.", "good")
     for failure in findings.failures:
         if failure.message:
             page.text(f"{failure.message[0].upper()}{failure.message[1:].rstrip('.')}.", "bad")
@@ -93,6 +100,8 @@ def _add_failures(page: Report, findings: Findings, rows: int) -> None:
     if counted:
         headers = ["Column", "Rule", "Values must be", "Rows", "Share", "Examples"]
         page.table(headers, [_failure_row(failure, rows) for failure in counted])
+    if findings.extra:
+        page.text(f"Columns left out, because the schema does not have them: {', '.join(findings.extra)}.", "note")
 
 
 def _failure_row(failure: Failure, rows: int) -> list:

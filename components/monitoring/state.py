@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from loopline.components.data.tables import file_digest
 from loopline.components.documents import write_document
+from loopline.components.errors import InputError
 from loopline.components.monitoring.window import read_instant
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
 from loopline.components.registry.store import Store, open_store
@@ -108,6 +109,34 @@ def read_history(name: str, before: str, limit: int = 60) -> list[dict]:
         newest = {run.data.tags.get(_KEY): run for run in sorted(runs, key=lambda run: run.info.start_time)}
         decisions = _read_files(store, [run.info.run_id for run in newest.values()], _DECISION)
     return sorted(decisions, key=lambda decision: [_seconds(decision["window"][key]) for key in ("end", "start")])
+
+
+def read_document(name: str, decision: Mapping, file: str) -> dict:
+    """Read a document that a decision rests on.
+
+    Args:
+        name: The registered model.
+        decision: One of ``read_history``.
+        file: ``counts.json``, ``drift.json``, ``performance.json`` or ``service.json``.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        InputError: MLflow holds no such document of that window, cannot be reached or refuses.
+    """
+    digest = hashlib.sha256(window_key(decision).encode()).hexdigest()
+    with open_store() as store:
+        experiment = find_experiment(store, _experiment(check_name(name)))
+        condition = f"attributes.status = 'FINISHED' AND tags.`{_KEY}` = '{digest}'"
+        runs = _search(store, experiment, condition, 1) if experiment else []
+        found = _read_files(store, [run.info.run_id for run in runs], file)
+    if not found:
+        raise InputError(
+            f"MLflow holds no {file} of the window to {decision['window']['end']} in {_experiment(name)}: name one of "
+            "counts.json, drift.json, performance.json and service.json, and a window that was recorded."
+        )
+    return found[0]
 
 
 def read_service_state(name: str, before: str) -> dict:

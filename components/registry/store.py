@@ -7,6 +7,7 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,11 @@ def _import_modules(*names: str) -> None:
     enabled = gc.isenabled()
     gc.disable()
     try:
-        for name in names:
-            importlib.import_module(name)
+        with warnings.catch_warnings():
+            # MLflow draws no progress bar here, so a notebook need not be told that it lacks the widgets for one.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            for name in names:
+                importlib.import_module(name)
     finally:
         if enabled:
             gc.enable()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
@@ -92,6 +93,36 @@ def find_digest(store: Store, name: str, digest: str) -> list[int]:
     """
     found = store.client.search_model_versions(f"name = '{name}' AND tags.`{DIGEST_TAG}` = '{digest}'")
     return sorted(int(version.version) for version in found)
+
+
+def list_versions(name: str) -> list[dict]:
+    """List the versions of a registered model, as a table a person reads.
+
+    Args:
+        name: The registered model.
+
+    Returns:
+        By version, ascending: ``version``, ``aliases`` (sorted), ``digest``, ``created`` (UTC) and ``tags``.
+
+    Raises:
+        InputError: There is no such model, or MLflow cannot be used.
+    """
+    check_name(name)
+    with open_store() as store:
+        aliases = find_aliases(store, name)
+        if aliases is None:
+            raise InputError(f"There is no registered model {name!r}: train one, or check the name.")
+        found = store.client.search_model_versions(f"name = '{name}'")
+    return [
+        {
+            "version": int(one.version),
+            "aliases": sorted(alias for alias, version in aliases.items() if version == int(one.version)),
+            "digest": one.tags.get(DIGEST_TAG, ""),
+            "created": datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
+            "tags": dict(one.tags),
+        }
+        for one in sorted(found, key=lambda one: int(one.version))
+    ]
 
 
 def promote(name: str, version: int, compared_with: int = -1, verdict: str = "promote") -> int:

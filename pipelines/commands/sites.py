@@ -5,8 +5,7 @@ import json
 import logging
 
 from loopline.pipelines.sites.process import UP_S, find_agent, read_followed, stop_agent
-from loopline.pipelines.sites.state import read_states
-from loopline.pipelines.sites.status import all_in_sync, as_json, describe
+from loopline.pipelines.sites.status import all_in_sync, as_json, describe, read_status
 
 _DESCRIPTION = """\
 Serve models on this machine as the sites of a cluster do: one model server a site, the image that the configuration
@@ -106,12 +105,10 @@ def _stay(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    agent, followed, sites = find_agent(), read_followed(), read_states()
-    if options.json:
-        print(json.dumps(as_json(agent, followed, sites), indent=2))
-    else:
-        print(describe(agent, followed, sites))
-    return 0 if agent and followed and not followed.problem and all_in_sync(sites) else 1
+    status = read_status()
+    print(json.dumps(as_json(status.agent, status.followed, status.sites), indent=2) if options.json else status)
+    followed = status.followed
+    return 0 if status.agent and followed and not followed.problem and all_in_sync(status.sites) else 1
 
 
 def _logs(options: argparse.Namespace) -> int:
