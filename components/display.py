@@ -11,7 +11,7 @@ _STYLE = f"""
 .loopline.loopline {{ {COLORS} background: var(--tint); color: var(--ink); font: {FONT}; max-width: 1060px;
   border: 1px solid var(--line); border-radius: 8px; padding: 14px 18px 6px; box-sizing: border-box; overflow-x: auto;
   {PARTS_STYLE}
-  .head {{ margin: 0 0 10px; font: inherit; color: var(--soft); }}
+  .head {{ margin: 0 0 10px; max-width: none; font: inherit; color: var(--soft); }}
   h4.head {{ margin: 0; font-weight: 600; color: var(--ink); }}
   .lead {{ font-size: 17px; }}
   .tile {{ padding: 8px 12px; }}

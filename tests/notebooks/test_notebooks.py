@@ -1,13 +1,11 @@
 """Every notebook runs from top to bottom in a fresh kernel, and is committed without outputs."""
 
-import html
-import re
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from notebook_runs import execute
 
 from loopline.components.environment import environment
 from loopline.pipelines.sites.process import find_agent, stop_agent
@@ -32,19 +30,6 @@ SHOWN = {
 }
 #: Run elsewhere: against a test server by test_cluster_notebooks.py, and on what the demo left by test_demo.py.
 ELSEWHERE = ("03", "04", "06")
-
-
-def execute(notebook, folder: Path) -> str:
-    """Run a notebook in a folder, in a fresh kernel, and return all that it shows as text."""
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    noise = [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
-    assert not noise, "nothing is written to the red part below a cell"
-    shown = "".join(
-        output.get("text", "") + "".join(str(part) for part in output.get("data", {}).values()) for output in outputs
-    )
-    assert not re.search(r"\x1b|\r", shown), "what moves a terminal's cursor is litter in a notebook"
-    return html.unescape(html.unescape(shown))
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def counting(text: str = "one two three") -> int:
     Args:
         text: What to count.
     """
-    count_words(text=text)
-    return count_words(text=text).outputs["Output"]
+    first = count_words(text=text)
+    return count_words(text=text).after(first).outputs["Output"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import requests
-from nbclient import NotebookClient
+from notebook_runs import execute
 from registry_models import free_port
 
 from loopline.components.errors import InputError
@@ -47,10 +47,10 @@ def _check_timeline(page: Path, first: str) -> None:
 def _check_incident(folder: Path) -> None:
     """The notebook that walks through it runs on what the demo left."""
     notebook = nbformat.read(ROOT / "notebooks" / "06-incident.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    shown = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    shown = execute(notebook, folder)
     assert "Promote flights version 2 to datacenter" in shown
     assert "Worse by log loss" in shown
+    assert "<title>flights: the loop against a model that is never retrained" in shown
 
 
 def test_an_app_that_is_gone_is_said_in_a_sentence():
