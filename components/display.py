@@ -16,7 +16,7 @@ _STYLE = f"""
   .lead {{ font-size: 17px; }}
   .tile {{ padding: 8px 12px; }}
   .tile b {{ font-size: 21px; }}
-  table {{ background: none; table-layout: auto; }}
+  table {{ background: none; color: inherit; table-layout: auto; }}
   tr:nth-child(n), td, th {{ background: none; color: inherit; white-space: normal; max-width: none; }}
   th {{ color: var(--soft); }}
   td:first-child {{ white-space: nowrap; }}

@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from loopline.components.monitoring.decide import decide
 from loopline.components.monitoring.decision import decide_window
 from loopline.components.monitoring.evidence import read_evidence
 from loopline.components.monitoring.policy import Policy
-from loopline.components.monitoring.state import read_history, read_service_state, record, window_key
+from loopline.components.monitoring.state import read_document, read_history, read_service_state, record, window_key
 from loopline.components.registry.store import open_store
 
 WORSE = {"performance": {"verdict": "worse", "reason": "Worse by log loss."}}
@@ -267,3 +268,15 @@ def test_what_cannot_be_read_is_refused(read, write):
         read("flights", "yesterday")
     with pytest.raises(InputError, match="The model name 'fl/ghts' cannot be used"):
         read("fl/ghts", later(0))
+
+
+def test_what_a_decision_rests_on_is_read_of_its_own_window(write):
+    write(-48, -24, state={"edge": "before"})
+    write(-24, 0, state={"edge": "now"})
+    before, now = read_history("flights", (END + timedelta(hours=1)).isoformat())
+    assert read_document("flights", before, "service.json")["state"] == {"edge": "before"}
+    assert read_document("flights", now, "service.json")["state"] == {"edge": "now"}
+    with pytest.raises(InputError, match=r"MLflow holds no drift.json of the window to 2026-03-10"):
+        read_document("flights", now, "drift.json")
+    with pytest.raises(InputError, match="in churn-monitoring"):
+        read_document("churn", now, "service.json")

@@ -36,6 +36,11 @@ from loopline.pipelines.sites.status import Status
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror='document.title = 1'>"
+#: What a notebook with a dark theme looks like, as far as it matters to what is shown in it.
+DARK = """<title>notebook</title><style>.notebook { background: #111; color: #fff }
+.notebook table { color: #fff; font-size: 12px } .notebook td { text-align: right }
+.notebook tbody tr:nth-child(odd) { background: #222 }</style>"""
+LOOKS = """[...document.querySelectorAll("#p, #t, #d")].map(one => JSON.stringify({...getComputedStyle(one)}))"""
 WINDOW = {"start": "2026-03-09T00:00:00+00:00", "end": "2026-03-10T00:00:00+00:00"}
 
 
@@ -197,23 +202,18 @@ def test_a_browser_runs_nothing_and_leaves_the_notebook_its_looks(models, tmp_pa
     for number, show in enumerate([*CARDS, show_page]):
         (tmp_path / str(number)).mkdir()
         shown.append(show(models, tmp_path / str(number))._repr_html_())
-    host = "<title>notebook</title><style>td { color: rgb(1, 2, 3); text-align: right }</style>"
-    rows = "<h1>Mine</h1><p id=p class=lead>x</p><table id=t><tr><td id=d class=good>1</td></tr></table>"
-    looks = "['p', 't', 'd'].map(id => JSON.stringify(Object.fromEntries([...getComputedStyle("
-    looks += "document.getElementById(id))].map(k => [k, getComputedStyle(document.getElementById(id))[k]]))))"
+    mine = "<h1>Mine</h1><p id=p class=lead>x</p><table id=t><tr><td id=d class=good>1</td></tr></table>"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 900})
-        page.set_content(f"{host}<body>{rows}<div id=cards></div>")
-        before = page.evaluate(looks)
-        page.set_content(f"{host}<body>{rows}<div id=cards>{''.join(shown)}</div>")
+        page.set_content(f"{DARK}<body class=notebook>{mine}")
+        before = page.evaluate(LOOKS)
+        page.set_content(f"{DARK}<body class=notebook>{mine}{''.join(shown)}")
         page.wait_for_timeout(300)
-        assert page.evaluate(looks) == before
+        assert page.evaluate(LOOKS) == before
         assert page.title() == "notebook"
-        cell = page.locator(".loopline td").first
-        assert cell.evaluate("cell => getComputedStyle(cell).textAlign") == "left", (
-            "the notebook's own rule does not win"
-        )
+        cell = page.locator(".loopline tbody td").first.evaluate("cell => ({...getComputedStyle(cell)})")
+        assert (cell["color"], cell["textAlign"]) == ("rgb(27, 31, 36)", "left"), "the notebook's own rules lose"
         word = page.locator(".loopline b.warn", has_text="keep")
         assert word.evaluate("word => getComputedStyle(word).color") == "rgb(138, 90, 0)"
         assert page.evaluate("document.documentElement.scrollWidth") <= 1000

@@ -21,8 +21,9 @@ SHOWN = {
         "still version 1 of 1",
     ),
     "05": (
-        "edge answers with flights version 2",
+        "edge answers with flights version 1",
         "<title>Image test: flights version 1",
+        "Promote flights version 2 to edge",
         "Roll edge back to flights version 1",
         "too many complaints",
         "do not run",

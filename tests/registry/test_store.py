@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -39,8 +40,14 @@ def test_pod_without_a_server_is_refused(home, monkeypatch):
     assert "sqlite:///" in ui_command()
 
 
+def test_a_workbench_is_a_pod_whose_folder_stays(home, monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("NB_PREFIX", "/notebook/team/mine")
+    monkeypatch.delenv("LOOPLINE_HOME")
+    assert tracking_uri() == f"sqlite:///{Path.cwd()}/.loopline/mlflow.db"
+
+
 def test_pod_with_a_folder_of_its_own_keeps_models_there(home, monkeypatch):
-    """A workbench has a home that stays."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert tracking_uri() == f"sqlite:///{home}/mlflow.db"
     with open_store() as opened:

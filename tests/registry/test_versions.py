@@ -1,4 +1,5 @@
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from loopline.components.model.directory import is_absent, read_manifest, seal_m
 from loopline.components.registry.fetch import fetch
 from loopline.components.registry.register import register
 from loopline.components.registry.store import open_store
-from loopline.components.registry.versions import find_aliases, promote
+from loopline.components.registry.versions import find_aliases, list_versions, promote
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def stored_model(home: Path, trained) -> Path:
     with open_store() as store:
         uri = store.client.get_model_version_download_uri("flights", "1")
     return Path(uri.removeprefix("file://").replace("%20", " ")) / "data" / "model"
+
+
+def test_versions_are_listed_with_what_points_at_them(registered, trained):
+    promote("flights", 1)
+    first, second = list_versions("flights")
+    assert (first["version"], first["aliases"]) == (1, ["champion"])
+    assert (second["version"], second["aliases"]) == (2, ["challenger"])
+    assert first["digest"] == first["tags"]["loopline.model_digest"] == read_manifest(trained.model).digest
+    assert first["created"] <= second["created"] <= datetime.now(UTC)
+    with pytest.raises(InputError, match="There is no registered model 'fligths': train one, or check the name"):
+        list_versions("fligths")
 
 
 def test_promotion_keeps_the_champion_before(registered):
