@@ -204,10 +204,10 @@ def frame(markup: str, height: int = 560) -> str:
         markup: The page; no script in it will run.
         height: How much of it is seen at once, in pixels; the reader can pull it larger.
     """
-    style = f"width: 100%; height: {height}px; border: 1px solid #d9dee4; border-radius: 8px; background: #fff"
+    style = "width: 100%; height: 100%; box-sizing: border-box; border: 1px solid #d9dee4; border-radius: 8px"
     return (
-        f'<div style="resize: vertical; overflow: hidden; height: {height + 4}px"><iframe sandbox '
-        f'srcdoc="{html.escape(markup)}" style="{style}; height: 100%; box-sizing: border-box"></iframe></div>'
+        f'<div style="height: {height}px; resize: vertical; overflow: hidden">'
+        f'<iframe sandbox srcdoc="{html.escape(markup)}" style="{style}"></iframe></div>'
     )
 
 

@@ -161,8 +161,8 @@ def _read_artifacts(executor_input: dict) -> dict:
     written = json.loads(file.read_text(encoding="utf-8")).get("artifacts", {}) if file.is_file() else {}
     found = {}
     for name, entry in executor_input["outputs"].get("artifacts", {}).items():
-        one = entry["artifacts"][0]
-        found[name] = create_artifact_instance({**one, **written.get(name, entry)["artifacts"][0], "type": one["type"]})
+        for planned, made in zip(entry["artifacts"], written.get(name, entry)["artifacts"], strict=False):
+            found[name] = create_artifact_instance({**planned, **made, "type": planned["type"]})
     return found
 
 

@@ -106,9 +106,9 @@ class NotebookProgress(Progress):
     def _draw(self) -> None:
         from IPython.display import display
 
-        card = Card()
-        card.table(["Step", "State", "Seconds", "Says"], [line.cells for line in list(self._lines)])
         with self._drawing:
+            card = Card()
+            card.table(["Step", "State", "Seconds", "Says"], [line.cells for line in list(self._lines)])
             if self._handle is None:
                 self._handle = display(card, display_id=True)
             else:

@@ -47,23 +47,20 @@ class Run:
         Raises:
             InputError: There was no such step, or it has no such output.
         """
-        return _look_up(name, self._artifacts_of(step), f"Step {step} wrote no {name!r}")
+        artifacts = _look_up(step, self.artifacts, f"This run had no step {step!r}")
+        return _look_up(name, artifacts, f"Step {step} wrote no {name!r}")
 
-    def report(self, step: str) -> Page:
-        """Return the report of a step; a notebook shows it.
+    def report(self, name: str) -> Page:
+        """Return a report; a notebook shows it.
 
         Args:
-            step: The step's name, such as ``evaluate-model``.
+            name: The name of its step, such as ``evaluate-model``; with that of the output where it is not ``report``:
+                ``select-model-trials``.
 
         Raises:
-            InputError: There was no such step, or it wrote no report.
+            InputError: There is no such report.
         """
-        self._artifacts_of(step)
-        pages = {page.stem: page for page in self.reports}
-        return Page(_look_up(step, pages, f"Step {step} wrote no report"))
-
-    def _artifacts_of(self, step: str) -> dict[str, "Artifact"]:
-        return _look_up(step, self.artifacts, f"This run had no step {step!r}")
+        return Page(_look_up(name, {page.stem: page for page in self.reports}, f"This run has no report of {name!r}"))
 
     def _repr_html_(self) -> str:
         title = f"{len(self.seconds)} steps in {self.total_seconds:.0f} s"

@@ -110,12 +110,10 @@ def decision_tiles(decision: "Decision") -> list[tuple]:
     """Return the verdict and the figures that it rests on."""
     metric, skill = decision.metric, decision.skill
     columns = "unknown" if decision.drift_columns is None else f"{decision.drift_columns} columns drifted"
-    registered = f"registered {show(metric['registered'])}"
-    if metric["value"] is not None and metric["low"] is not None:
-        registered = f"{show_interval(metric)}; {registered}"
+    details = (show_interval(metric), f"registered {show(metric['registered'])}")
     return [
         ("Verdict", decision.verdict, _DECISIONS[decision.verdict], TONES[decision.verdict]),
-        (metric["name"].replace("_", " ").capitalize(), show(metric["value"]), registered),
+        (metric["name"].replace("_", " ").capitalize(), show(metric["value"]), "; ".join(filter(None, details))),
         ("Skill", show(skill["value"]), f"registered {show(skill['registered'])}"),
         ("Drift score", show(decision.drift_score), columns),
         ("New truth", show(decision.new_labels), f"of {decision.policy['min_labels']:,} that a retraining needs"),

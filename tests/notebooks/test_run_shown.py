@@ -86,7 +86,7 @@ def test_every_artifact_of_every_step_is_at_hand(yaml):
         (lambda run: run.artifact("count-word", "metrics"), "no step 'count-word': did you mean 'count-words'?"),
         (lambda run: run.artifact("train", "metrics"), "no step 'train': choose from count-words, count-words-2."),
         (lambda run: run.artifact("count-words", "Output"), "wrote no 'Output': choose from"),
-        (lambda run: run.report("train"), "no step 'train': choose from"),
+        (lambda run: run.report("count-words-3"), "no report of 'count-words-3': did you mean 'count-words-2'?"),
     ],
 )
 def test_what_a_run_does_not_have_is_said(yaml, ask, sentence):

@@ -46,6 +46,10 @@ def test_only_a_better_model_becomes_the_champion(bundled):
     assert _versions("cells") == {"challenger": 3, "champion": 2, "previous": 1}
 
     verify_model(better.outputs["model"].path)
+    metrics, verdict = better.artifact("evaluate-model", "metrics"), better.artifact("compare-models", "verdict")
+    measured = json.loads(Path(metrics.path).read_text())["metrics"]["roc_auc"]["value"]
+    assert metrics.metadata["roc_auc"] == pytest.approx(measured)
+    assert verdict.metadata["verdict"] == "promote"
     names = {report.name for report in better.reports}
     assert names == {"validate-data.html", "evaluate-model.html", "compare-models.html"}
 
