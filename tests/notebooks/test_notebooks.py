@@ -70,6 +70,11 @@ def test_sites_end_with_the_kernel_when_a_cell_fails(folder):
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_readme_lists_it(file):
+    assert f"| `{file.stem}` |" in file.with_name("README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_outputs_are_stripped(file):
     for cell in nbformat.read(file, as_version=4).cells:
         if cell.cell_type == "code":
