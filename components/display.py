@@ -39,6 +39,18 @@ class Card(Report):
         lines = (("h4", title), ("p", subtitle))
         self._parts = [f'<{tag} class="head">{html.escape(line)}</{tag}>' for tag, line in lines if line]
 
+    def link(self, text: str, url: str) -> None:
+        """Add a line that leads elsewhere.
+
+        Args:
+            text: What to call it.
+            url: Where it leads; shown as text where it is no address of a web page.
+        """
+        shown = html.escape(text)
+        if url.startswith(("https://", "http://")):
+            shown = f'<a href="{html.escape(url)}" target="_blank" rel="noopener">{shown}</a>'
+        self._parts.append(f"<p>{shown}</p>")
+
     def page(self, title: str, markup: str) -> None:
         """Add a page, folded away until the reader opens it.
 

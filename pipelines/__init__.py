@@ -9,6 +9,9 @@ import importlib
 _HOMES = {
     "Run": "run",
     "run_pipeline": "engine",
+    "schedule": "launching",
+    "schedules": "launching",
+    "submit": "launching",
 }
 
 __all__ = list(_HOMES)

@@ -36,12 +36,13 @@ class _Line:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
 
-    def end(self, state: str) -> None:
-        self.state, self.ended = state, time.monotonic()
+    def end(self, state: str, seconds: float | None = None) -> None:
+        self.state = state
+        self.ended = time.monotonic() if seconds is None else self.started + seconds
 
     @property
     def cells(self) -> tuple:
-        seconds = (self.ended or time.monotonic()) - self.started
+        seconds = (time.monotonic() if self.ended is None else self.ended) - self.started
         return (self.name, self.state, round(seconds, 1), self.says) if self.name else ("", "", None, self.says)
 
 
@@ -75,17 +76,17 @@ class NotebookProgress(Progress):
             self._steps[step].says = words
             self._draw()
 
-    def done(self, step: str) -> None:
-        """Note that a step succeeded."""
-        super().done(step)
-        self._steps[step].end("done")
+    def done(self, step: str, seconds: float | None = None) -> None:
+        """Note that a step succeeded; see ``Progress``."""
+        super().done(step, seconds)
+        self._steps[step].end("done", seconds)
         self._draw()
 
-    def fail(self, step: str, failure: StepFailed) -> None:
+    def fail(self, step: str, failure: StepFailed, seconds: float | None = None) -> None:
         """Note that a step failed; what went wrong is kept in ``failure``."""
-        super().fail(step, failure)
+        super().fail(step, failure, seconds)
         self._steps[step].says = failure.message
-        self._steps[step].end("failed")
+        self._steps[step].end("failed", seconds)
         self._draw()
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
 """The schedules on the server, which it calls recurring runs: look at them, pause, resume and delete them."""
 
 import contextlib
-import html
 import re
 import secrets
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
+from loopline.components.display import Card
 from loopline.components.errors import InputError, TemporaryError
 from loopline.pipelines.launching.connection import Server, connect
 from loopline.pipelines.launching.links import schedule_link
@@ -172,26 +172,26 @@ class ServerSchedule:
     def __repr__(self) -> str:
         return f"<schedule {self.name}: {self.words}{'' if self.enabled else ', paused'}>"
 
+    def card(self) -> Card:
+        """Return what a notebook shows of it."""
+        card = Card(f"Schedule {self.name}", "" if self.enabled else "paused")
+        card.lead(self.words)
+        card.text(f"Times in {self.zone.name}, {self.zone.source}.")
+        card.table(["Next"], [(show_time(moment),) for moment in self.next_times()])
+        card.link("The schedule on its server", self.link)
+        return card
+
     def _repr_html_(self) -> str:
-        times = "".join(f"<li>{html.escape(show_time(moment))}</li>" for moment in self.next_times())
-        state = "" if self.enabled else ", paused"
-        return (
-            f'<p><a href="{html.escape(self.link)}" target="_blank">{html.escape(self.name)}</a>: '
-            f"{html.escape(self.words)}{state}. Times in {html.escape(self.zone.name)}, "
-            f"{html.escape(self.zone.source)}.</p><ol>{times}</ol>"
-        )
+        return self.card().markup()
 
 
 class Schedules(list):
     """Schedules by name. In a notebook they show themselves as a table."""
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in (held.name, *summary(held)))}</tr>"
-            for held in self
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("schedule", "fires", "next", "state", "pipeline"))
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        card = Card("Schedules" if self else "No schedules")
+        card.table(["Schedule", "Fires", "Next", "State", "Pipeline"], [(held.name, *summary(held)) for held in self])
+        return card.markup()
 
 
 def schedules(

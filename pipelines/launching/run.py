@@ -1,17 +1,20 @@
 """A run on the server, to look at, follow and wait for."""
 
-import html
+import contextlib
 from datetime import datetime
 
+from loopline.components.display import Card
 from loopline.components.errors import InputError
 from loopline.pipelines.launching.artifacts import Artifact, list_artifacts
 from loopline.pipelines.launching.connection import Server, connect
 from loopline.pipelines.launching.following import Outcome, find_spec, follow
 from loopline.pipelines.launching.links import run_link
 from loopline.pipelines.launching.steps import OVER, read_steps
+from loopline.pipelines.notebook import NotebookProgress, in_notebook
 from loopline.pipelines.progress import Progress
 
-_TONES = {"SUCCEEDED": "#14743f", "FAILED": "#b3261e", "CANCELED": "#8a5a00"}
+#: How the state of a run looks.
+_TONES = {"SUCCEEDED": "good", "FAILED": "bad", "CANCELED": "warn"}
 
 
 class ServerRun:
@@ -71,7 +74,7 @@ class ServerRun:
         """Show its steps as they happen, until it is over.
 
         Args:
-            progress: Where to show them; standard output when None.
+            progress: Where to show them; below the cell in a notebook and on standard output elsewhere when None.
 
         Returns:
             How it ended.
@@ -81,11 +84,8 @@ class ServerRun:
         """
         if progress is not None:
             return follow(self._server, self.run_id, progress)
-        progress = Progress.terminal()
-        try:
-            outcome = follow(self._server, self.run_id, progress)
-        finally:
-            progress.close()
+        with contextlib.closing(NotebookProgress() if in_notebook() else Progress.terminal()) as own:
+            outcome = follow(self._server, self.run_id, own)
         if outcome.failure:
             print(f"{outcome.failure.traceback}\n{outcome.failure}".strip())
         return outcome
@@ -119,16 +119,14 @@ class ServerRun:
             state = run.state
         except InputError as error:
             steps, state = [], str(error)
-        rows = "".join(
-            f"<tr><td>{html.escape(step.title)}</td>{_cell(step.state)}"
-            f"<td>{f'{step.seconds:.0f} s' if step.seconds is not None and step.state in OVER else ''}</td></tr>"
-            for step in steps
+        card = Card(f"Run {self.title}", self.version)
+        card.lead(state or "PENDING", _TONES.get(state, "note"))
+        card.table(
+            ["Step", "State", "Seconds"],
+            [
+                (step.title, step.state.lower(), round(step.seconds) if step.seconds and step.state in OVER else None)
+                for step in steps
+            ],
         )
-        return (
-            f'<p><a href="{html.escape(self.link)}" target="_blank">{html.escape(self.title)}</a>: '
-            f"{html.escape(state or 'PENDING')}</p><table>{rows}</table>"
-        )
-
-
-def _cell(state: str) -> str:
-    return f'<td style="color: {_TONES.get(state, "inherit")}">{html.escape(state.lower())}</td>'
+        card.link("The run on its server", self.link)
+        return card.markup()

@@ -1,6 +1,5 @@
 """Put a pipeline on a schedule, in place of the schedule of the same name."""
 
-import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +42,10 @@ class Scheduled:
     notes: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"{self.schedule._repr_html_()}{notes}"
+        card = self.schedule.card()
+        for note in self.notes:
+            card.text(note, "warn")
+        return card.markup()
 
 
 def schedule(

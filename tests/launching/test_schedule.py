@@ -357,7 +357,7 @@ def test_windows_that_do_not_fit_the_period_are_said(server, times, hours, sente
 def test_in_a_notebook_schedules_show_themselves(server):
     made = schedule("training", PARAMETERS | {"name": "<i>x"}, cron="0 0 2 * * *")
     page = made._repr_html_()
-    assert "every day at 02:00" in page and page.count("<li>") == 5 and "<i>x" not in page
+    assert "every day at 02:00" in page and page.count("<tr>") == 1 + 5 and "<i>x" not in page
     table = schedules()._repr_html_()
     assert "training-&lt;i&gt;x" in table and "<i>x" not in table
     made.schedule.delete()
