@@ -37,7 +37,7 @@ def test_submit(tmp_path, monkeypatch):
         shown = _run("03-submit", run, tmp_path)
     assert "loopline/flights/flights-2013-01.csv.gz" in shown
     assert "uploaded now" in shown and "as the server holds it" in shown
-    assert "Ingest data done in" in shown and "'SUCCEEDED'" in shown
+    assert "<td>Ingest data</td><td>done</td>" in shown and "'SUCCEEDED'" in shown
     assert f"evaluate-model report {uri}" in shown
     assert [run["runtime_config"]["parameters"].get("rounds") for run in server.runs] == [None, 100]
     assert server.posted("/upload_version") == 1
