@@ -67,6 +67,23 @@ def load_credentials(host: str, repository: str) -> Credentials | None:
     return None
 
 
+def login_hosts() -> dict[str, str]:
+    """Find the registries for which there is a login or a credential helper; none is asked.
+
+    Returns:
+        For each the first file that has it; a registry's part of its own is named with its path.
+
+    Raises:
+        InputError: A file cannot be used.
+    """
+    hosts = {}
+    for file in _files():
+        config = _read(file) or {}
+        places = [name for key in ("auths", "credHelpers") for name in config.get(key) or {}]
+        hosts = {_place(name): str(file) for name in places} | hosts
+    return hosts
+
+
 def _files() -> list[Path]:
     named, files = os.environ.get("REGISTRY_AUTH_FILE"), []
     if named:
@@ -86,6 +103,23 @@ def _files() -> list[Path]:
 
 
 def _find(file: Path, host: str, repository: str) -> Credentials | None:
+    config = _read(file)
+    if config is None:
+        return None
+    auths, own_helpers = (config.get(key) or {} for key in ("auths", "credHelpers"))
+    logins = {_place(name): login for name, login in auths.items() if login}
+    helpers = {_place(name): helper for name, helper in own_helpers.items()}
+    for place in _places(host, repository):
+        if place in logins:
+            return _login(logins[place], file)
+    known = any(_place(name) in _hosts(host) for name in auths)
+    helper = next((helpers[name] for name in _hosts(host) if name in helpers), "")
+    helper = helper or (config.get("credsStore") if known else "")
+    return _ask_helper(helper, host, file) if helper else None
+
+
+def _read(file: Path) -> dict | None:
+    """Read a file of logins; None when there is none."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -97,15 +131,7 @@ def _find(file: Path, host: str, repository: str) -> Credentials | None:
     auths, own_helpers = (config.get(key) or {} for key in ("auths", "credHelpers"))
     if not (isinstance(auths, dict) and isinstance(own_helpers, dict)):
         raise InputError(f"The login in {file} cannot be read (auths and credHelpers are JSON objects): {ADVICE}.")
-    logins = {_place(name): login for name, login in auths.items() if login}
-    helpers = {_place(name): helper for name, helper in own_helpers.items()}
-    for place in _places(host, repository):
-        if place in logins:
-            return _login(logins[place], file)
-    known = any(_place(name) in _hosts(host) for name in auths)
-    helper = next((helpers[name] for name in _hosts(host) if name in helpers), "")
-    helper = helper or (config.get("credsStore") if known else "")
-    return _ask_helper(helper, host, file) if helper else None
+    return config
 
 
 def _place(name: str) -> str:

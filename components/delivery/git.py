@@ -113,12 +113,13 @@ def run_git_bytes(arguments: Sequence[str], data: bytes = b"", where: str = "") 
     return output
 
 
-def call_git(arguments: Sequence[str], data: bytes = b"") -> tuple[int, bytes, bytes]:
+def call_git(arguments: Sequence[str], data: bytes = b"", timeout_s: float = 0.0) -> tuple[int, bytes, bytes]:
     """Run a git command, whatever comes of it.
 
     Args:
         arguments: The command and its arguments.
         data: Its input.
+        timeout_s: Seconds after which it is ended; ``TIMEOUT_S`` when 0.
 
     Returns:
         Its exit status, output and errors.
@@ -126,6 +127,7 @@ def call_git(arguments: Sequence[str], data: bytes = b"") -> tuple[int, bytes, b
     Raises:
         InputError: There is no git, or it does not end in time.
     """
+    timeout_s = timeout_s or TIMEOUT_S
     try:
         # In a session of its own it has no terminal to ask for a password on, and can be ended with its children.
         process = subprocess.Popen(
@@ -139,10 +141,10 @@ def call_git(arguments: Sequence[str], data: bytes = b"") -> tuple[int, bytes, b
     except FileNotFoundError:
         raise InputError("There is no git on this machine: install it.") from None
     try:
-        output, errors = process.communicate(data, timeout=TIMEOUT_S)
+        output, errors = process.communicate(data, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise GitError(
-            f"Repository {_where(arguments)}: git {_command(arguments)} did not end within {TIMEOUT_S:g} s: try again.",
+            f"Repository {_where(arguments)}: git {_command(arguments)} did not end within {timeout_s:g} s: try again.",
             temporary=True,
         ) from None
     finally:

@@ -70,6 +70,11 @@ class Registry:
         local = urlsplit(f"//{self._host}").hostname in LOCAL_HOSTS
         self._root = f"{'http' if local else 'https'}://{self._host}"
 
+    @property
+    def address(self) -> str:
+        """Where the registry is asked, without the repository."""
+        return self._root
+
     def has_blob(self, digest: str) -> bool:
         """Return whether a blob is there."""
         return self._call("HEAD", f"blobs/sha256:{digits(digest)}", missing=_MISSING) is not None
@@ -78,6 +83,17 @@ class Registry:
         """Store a blob; nothing is sent when it is there."""
         if not self.has_blob(blob.digest):
             self._persist(lambda: self._upload(blob, mount_from))
+
+    def check_push(self) -> None:
+        """Begin an upload and cancel it, which whoever may push may do; nothing is stored.
+
+        Raises:
+            InputError: The registry refuses it, or cannot be reached.
+        """
+        started = self._persist(lambda: self._call("POST", "blobs/uploads/"))
+        if place := started.headers.get("Location"):
+            # Some registries have no way to cancel, or ask for the right to delete: they forget the upload in time.
+            self._call("DELETE", urljoin(f"{self._root}/", place), missing=(401, 403, *_UNKNOWN))
 
     @contextlib.contextmanager
     def open_blob(self, descriptor: dict) -> Iterator[CheckedStream]:
