@@ -18,6 +18,7 @@ COMMANDS = {
     "compile": "write the pipelines as YAML for a cluster",
     "elyra": "draw pipelines in JupyterLab's visual editor",
     "sites": "serve models on this machine",
+    "doctor": "say what works here, and how to mend what does not",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",
 }
 
@@ -51,6 +52,8 @@ examples:
       write the YAML for a cluster
   loopline compile --kubernetes --image registry.example.com/ml/loopline-step@sha256:...
       write the resources that Argo CD brings to a cluster
+  loopline doctor
+      what works on this laptop, workbench or cluster, and how to mend what does not
   loopline elyra install
       the components as nodes of JupyterLab's visual pipeline editor
 
