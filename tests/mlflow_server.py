@@ -6,22 +6,31 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from registry_models import free_port
 
 
 @contextlib.contextmanager
-def run_server(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run a server whose database ``mlflow.db``, artifacts and log are in a folder; yields its URL and its process."""
+def run_server(
+    folder: Path, words: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run a server whose database ``mlflow.db``, artifacts and log are in a folder; yields its URL and its process.
+
+    Args:
+        folder: The folder.
+        words: More words of its command line.
+        variables: More of its environment.
+    """
     port = free_port()
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination", str(folder / "artifacts"),
+        "--artifacts-destination", str(folder / "artifacts"), *words,
     ]  # fmt: skip
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment |= variables or {}
     with open(folder / "server.log", "w") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     try:
