@@ -54,7 +54,7 @@ def failure(title: str, error: Exception, state: str = PROBLEM, mend: str = "") 
         mend: What to do, instead of what the message says.
     """
     seen, advice = _split(str(error))
-    mend = mend or advice
+    mend = mend or advice or "mend that, and look again."
     return Finding(state, title, seen, mend[:1].upper() + mend[1:])
 
 

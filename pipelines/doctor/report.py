@@ -13,8 +13,8 @@ from loopline.pipelines.doctor.checkup import Area
 from loopline.pipelines.doctor.findings import OK, PROBLEM, SKIPPED, WARNING, Finding
 from loopline.pipelines.doctor.place import Place
 
-#: The widest a line is made, and where there is no terminal.
-_WIDEST, _PLAIN = 120, 100
+#: The narrowest and the widest a line is made, and how wide where there is no terminal.
+_NARROWEST, _WIDEST, _PLAIN = 60, 120, 100
 #: Columns of the state and of the title.
 _STATE, _TITLE = 9, 21
 #: Stands for a blank at which no line ends.
@@ -35,11 +35,8 @@ class Report:
         Args:
             stream: Where to write.
         """
-        terminal = stream.isatty()
-        self._stream, self._colored = stream, terminal and "NO_COLOR" not in os.environ
-        self._width = min(_WIDEST, shutil.get_terminal_size((_PLAIN, 24)).columns) if terminal else _PLAIN
-        if "COLUMNS" in os.environ and os.environ["COLUMNS"].isdigit():
-            self._width = min(_WIDEST, max(60, int(os.environ["COLUMNS"])))
+        self._stream, self._colored = stream, stream.isatty() and "NO_COLOR" not in os.environ
+        self._width = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((_PLAIN, 24)).columns))
         self.counts: Counter[str] = Counter()
 
     def begin(self, place: Place, version: str) -> None:
