@@ -14,7 +14,6 @@ from loopline.pipelines.doctor.features import (
     Feature,
     features_of,
     numbers,
-    read_compiled,
     unknown_settings,
     values,
 )
@@ -30,7 +29,7 @@ _FIELDS = {"3.5": ("mlflow",), "3.4": ("apiServer", "resourceTTL"), "3.3": ("api
 def check(settings: Settings) -> Iterator[Finding]:
     """Check the server, its version against what the compiled pipelines use, and the pipelines that it holds."""
     try:
-        compiled = read_compiled(settings.compiled)
+        compiled = settings.read_compiled()
     except InputError as error:
         yield failure("compiled pipelines", error)
         return

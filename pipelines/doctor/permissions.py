@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from loopline.components.errors import InputError
-from loopline.pipelines.doctor.features import Compiled, read_compiled
+from loopline.pipelines.doctor.features import Compiled
 from loopline.pipelines.doctor.findings import PROBLEM, WARNING, Finding, failure, ok, problem, skipped
 from loopline.pipelines.doctor.kubernetes_api import Cluster, DeniedError, NoClusterError
 from loopline.pipelines.doctor.rights import LAUNCH, Right, Role, listed, needs_of
@@ -22,7 +22,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     cluster, account = settings.cluster, settings.service_account
     try:
         cluster.open()
-        compiled = read_compiled(settings.compiled)
+        compiled = settings.read_compiled()
     except NoClusterError:
         yield skipped("rights", "no cluster: needed only to run pipelines on one")
         return

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterator
 
 from loopline.components.errors import InputError
-from loopline.pipelines.doctor.features import read_compiled
+from loopline.pipelines.doctor.features import Compiled, values
 from loopline.pipelines.doctor.findings import PROBLEM, WARNING, Finding, failure, ok, problem, skipped, warning
 from loopline.pipelines.doctor.kubernetes_api import DeniedError, NoClusterError
 from loopline.pipelines.doctor.settings import Settings
@@ -24,31 +24,29 @@ def check(settings: Settings) -> Iterator[Finding]:
     cluster = settings.cluster
     try:
         cluster.open()
-        readers = {p.name: p.secrets for p in read_compiled(settings.compiled)}
+        compiled = settings.read_compiled()
+        for name in sorted({name for pipeline in compiled for name in pipeline.secrets}):
+            readers = [pipeline.name for pipeline in compiled if name in pipeline.secrets]
+            found = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            if found is None:
+                yield skipped(name, f"not set: read by {', '.join(readers)}")
+            elif keys := _keys(compiled, name):
+                yield _secret(name, found.get("data") or {}, keys, cluster.namespace)
+            else:
+                yield _pull_secret(name, found)
     except NoClusterError:
         yield skipped("secrets", "no cluster: needed only to run pipelines on one")
-        return
+    except DeniedError:
+        yield skipped("secrets", f"this account may not read the secrets of {cluster.namespace}")
     except InputError as error:
         yield failure("secrets", error, PROBLEM if settings.place.in_cluster else WARNING)
-        return
-    from loopline.pipelines.settings import MOUNTED, SECRETS
 
-    for name in (*SECRETS, *MOUNTED):
-        users = [pipeline for pipeline, read in readers.items() if name in read]
-        try:
-            found = cluster.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
-        except DeniedError:
-            yield skipped("secrets", f"this account may not read the secrets of {cluster.namespace}")
-            return
-        except InputError as error:
-            yield failure("secrets", error)
-            return
-        if found is None:
-            yield skipped(name, f"not set: read by {', '.join(users) or 'nobody'}")
-        elif name in MOUNTED:
-            yield _pull_secret(name, found)
-        else:
-            yield _secret(name, found.get("data") or {}, list(SECRETS[name]), cluster.namespace)
+
+def _keys(compiled: list[Compiled], secret: str) -> list[str]:
+    """Return the keys of a secret that any step reads into its environment; none where it is mounted as files."""
+    read = "platforms.kubernetes.deploymentSpec.executors.*.secretAsEnv.*"
+    entries = [entry for pipeline in compiled for entry in values(pipeline.platform, read)]
+    return sorted({key for e in entries if e["secretName"] == secret for key in values(e, "keyToEnv.*.secretKey")})
 
 
 def _pull_secret(name: str, found: dict) -> Finding:

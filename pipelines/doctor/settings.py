@@ -1,8 +1,10 @@
 """What the doctor is asked to look at."""
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loopline.pipelines.doctor.features import Compiled, read_compiled
 from loopline.pipelines.doctor.kubernetes_api import Cluster
 from loopline.pipelines.doctor.place import Place
 from loopline.pipelines.spec import compiled_folder
@@ -42,3 +44,15 @@ class Settings:
 
     def __post_init__(self):
         self.cluster = Cluster(self.place, self.namespace)
+        self._lock, self._pipelines = threading.Lock(), []
+
+    def read_compiled(self) -> list[Compiled]:
+        """Return the compiled pipelines; they are read once, by whichever area is first.
+
+        Raises:
+            InputError: There is none, or one cannot be read.
+        """
+        with self._lock:
+            if not self._pipelines:
+                self._pipelines = read_compiled(self.compiled)
+            return self._pipelines
