@@ -122,7 +122,7 @@ def test_other_compiled_pipelines_can_be_looked_at(server, tmp_path):
 def test_a_refused_token_and_an_unknown_authority(server, monkeypatch, tmp_path):
     (tmp_path / "token").write_text("wrong-canary")
     refused = doctor("kfp")
-    assert "refuses this service account" in refused.of("server")["seen"]
+    assert "(status 401)" in refused.of("server")["seen"]
     assert "ds-pipeline-user-access-dspa" in refused.of("server")["mend"]
     assert "wrong-canary" not in refused.output
     monkeypatch.delenv("KF_PIPELINES_SSL_SA_CERTS")
