@@ -1,8 +1,9 @@
 """What compiled pipelines ask of a pipeline server, and which versions of Kubeflow Pipelines have it.
 
-A server refuses the fields that it does not know when a run is started (kubeflow/pipelines pull request 11713); the
-versions of fields are from comparing the protocol buffers of the releases (``kfp-pipeline-spec`` and ``kfp-kubernetes``
-0.6/1.5, 2.14.0, 2.14.6, 2.15.0, 2.16.0, 2.16.1, 2.17.0). What a server knows but did not do yet is from its changelog.
+A server refuses the fields that it does not know when a run is started (kubeflow/pipelines pull request 11713). Since
+when it knows them is from comparing the protocol buffers of the releases: ``kfp-pipeline-spec`` 0.6.0, and that and
+``kfp-kubernetes`` 2.14.0, 2.14.3, 2.14.6, 2.15.0, 2.16.0, 2.16.1 and 2.17.0. What a server knew and did not do yet is
+from its changelog.
 """
 
 from collections.abc import Callable, Iterator
