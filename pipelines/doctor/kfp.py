@@ -1,13 +1,10 @@
 """The pipeline server: whether it answers, and whether it can run the compiled pipelines and holds them."""
 
 import contextlib
-import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 
 from loopline.components.errors import InputError
-from loopline.components.monitoring import pipeline_server
 from loopline.pipelines.doctor.features import (
     PLATFORMS,
     Compiled,
@@ -20,6 +17,7 @@ from loopline.pipelines.doctor.features import (
 from loopline.pipelines.doctor.findings import Finding, failure, ok, problem, skipped, warning
 from loopline.pipelines.doctor.network import UntrustedError, contact
 from loopline.pipelines.doctor.settings import Settings
+from loopline.pipelines.launching.connection import NoServerError, Server, connect, find_host
 
 _DSPA = "datasciencepipelinesapplications"
 #: What the resource of a pipeline server has since a release of OpenShift AI.
@@ -39,28 +37,20 @@ def check(settings: Settings) -> Iterator[Finding]:
                 "compiled pipelines", f"{pipeline.name} sets {', '.join(unknown)}, which no server knows",
                 f"Take it out of the PipelineConfig of {pipeline.name}, and compile again.",
             )  # fmt: skip
-    if not _host(settings):
-        yield from _without_server(compiled, settings.openshift_ai)
-        return
     try:
-        host = _host(settings)
+        host = find_host(settings.host)
         with contextlib.suppress(UntrustedError):  # whom to trust here, the client knows better
             contact(f"{host.rstrip('/')}/apis/v2beta1/healthz", "KF_PIPELINES_ENDPOINT")
-        client = pipeline_server.connect(settings.host)
-        told = _health(client)
+        server = connect(settings.host)
+    except NoServerError:
+        yield from _without_server(compiled, settings.openshift_ai)
+        return
     except InputError as error:
         yield failure("server", error)
         return
     yield ok("server", f"{host} answers, and takes this account's token")
-    yield from _version(compiled, told, settings)
-    yield from _held(client, compiled)
-
-
-def _host(settings: Settings) -> str:
-    """Return the server's address as clients find it; empty where there is none to be found."""
-    named = settings.host or os.environ.get("KF_PIPELINES_ENDPOINT", "")
-    namespace = settings.place.namespace
-    return named or (f"https://ds-pipeline-dspa.{namespace}.svc.cluster.local:8443" if namespace else "")
+    yield from _version(compiled, server.connection.health, settings)
+    yield from _held(server, compiled)
 
 
 def _without_server(compiled: list[Compiled], release: str) -> Iterator[Finding]:
@@ -73,24 +63,11 @@ def _without_server(compiled: list[Compiled], release: str) -> Iterator[Finding]
             "compiled pipelines",
             f"{len(compiled)}, for Kubeflow Pipelines {needed} or newer: OpenShift AI {_and(able)}",
         )
-    yield skipped("server", "KF_PIPELINES_ENDPOINT is not set: needed only to submit from outside a cluster")
+    yield skipped("server", "none is known here: needed only to submit and schedule; `oc login` makes it known")
 
 
 def _needed(compiled: list[Compiled]) -> list[str]:
     return [feature.since for pipeline in compiled for feature in features_of(pipeline)]
-
-
-def _health(client) -> dict:
-    """Return what the server tells of itself: commit and tag, which KFP's own client drops."""
-    import kfp_server_api
-
-    api = kfp_server_api.HealthzServiceApi(client.pipelines.api_client)
-    answer = pipeline_server.ask(lambda: api.healthz_service_get_healthz(_preload_content=False, _request_timeout=5))
-    try:
-        told = json.loads(answer.data)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _version(compiled: list[Compiled], told: dict, settings: Settings) -> Iterator[Finding]:
@@ -149,15 +126,16 @@ def _judge(compiled: list[Compiled], server: str, fields: str) -> Iterator[Findi
         )  # fmt: skip
 
 
-def _held(client, compiled: list[Compiled]) -> Iterator[Finding]:
+def _held(server: Server, compiled: list[Compiled]) -> Iterator[Finding]:
     """Compare what the server holds with the compiled pipelines."""
     try:
-        held = {p.display_name: p for p in pipeline_server.list_all(client.list_pipelines, "pipelines")}
+        pipelines = server.list(server.pipelines.pipeline_service_list_pipelines, "pipelines")
+        held = {pipeline.display_name: pipeline for pipeline in pipelines}
         missing = [c.name for c in compiled if c.name not in held]
         same, stale, images = [], [], set()
         for pipeline in compiled:
             if pipeline.name in held:
-                newest = _newest(client, held[pipeline.name])
+                newest = _newest(server, held[pipeline.name])
                 (same if newest and _same(newest, pipeline) else stale).append(pipeline.name)
                 images |= newest.images if newest else set()
     except InputError as error:
@@ -179,10 +157,9 @@ def _held(client, compiled: list[Compiled]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _newest(client, pipeline) -> Compiled | None:
-    versions = list(
-        pipeline_server.list_all(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline.pipeline_id)
-    )
+def _newest(server: Server, pipeline) -> Compiled | None:
+    call = server.pipelines.pipeline_service_list_pipeline_versions
+    versions = list(server.list(call, "pipeline_versions", pipeline_id=pipeline.pipeline_id))
     if not versions:
         return None
     spec = max(versions, key=lambda version: version.created_at).pipeline_spec or {}

@@ -27,6 +27,10 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 _TIMEOUT_S = 60
 
 
+class NoServerError(InputError):
+    """No pipeline server is known here."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A pipeline server that answered.
@@ -177,6 +181,19 @@ def connect(host: str = "", token: str = "", token_path: str = "") -> Server:
     return Server(connection, namespace, workbench.dashboard_address())
 
 
+def find_host(host: str = "") -> str:
+    """Return the address of the pipeline server that ``connect`` asks.
+
+    Args:
+        host: Its URL, if it is told.
+
+    Raises:
+        NoServerError: None is known here.
+        InputError: The namespace of the login has none, or the cluster does not tell.
+    """
+    return host or _find_host(_Login())
+
+
 def patiently(question: Callable):
     """Put a question again while the server is away, a few times.
 
@@ -247,7 +264,7 @@ def _find_host(login: _Login) -> str:
     if known:
         return known
     if login.cluster is None:
-        raise InputError(
+        raise NoServerError(
             "No pipeline server is known here: name it with --host, or log in to its cluster with `oc login`."
         )
     return login.cluster.route()
