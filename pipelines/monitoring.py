@@ -26,6 +26,8 @@ def monitoring(
     target: str,
     history: str,
     history_time: str = "",
+    csv: str = "{}",
+    task: str = "auto",
     traffic: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
@@ -74,6 +76,8 @@ def monitoring(
         target: The column it predicts.
         history: The data the champion was trained on, for a retraining: path, glob, s3://bucket/key or https://.
         history_time: The column of the history that says when; none when empty.
+        csv: How the history is written as CSV, as a JSON object, where its first lines do not tell; see training.
+        task: For a retraining: binary, multiclass, regression, or auto to go by the target.
         traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://; no truth when empty or not there yet.
         truth_key: The columns by which truth and predictions are joined.
@@ -151,11 +155,11 @@ def monitoring(
     configure(decided, "Decide", outside=True, secret=(*_STORES, "loopline-prometheus"))
     with dsl.If(decided.outputs["Output"] == "retrain", name="does-not-fit"):
         retrained = retraining(
-            name=name, target=target, history=history, history_time=history_time, traffic=traffic, truth=truth,
-            truth_key=truth_key, since=since, until=collected.outputs["window_end"], lookback_h=lookback_h,
-            test_share=test_share, validation_size=validation_size, expectations=expectations, params=params,
-            rounds=rounds, early_stopping_rounds=early_stopping_rounds, slices=slices, metric=metric, margin=margin,
-            seed=seed,
+            name=name, target=target, history=history, history_time=history_time, csv=csv, task=task, traffic=traffic,
+            truth=truth, truth_key=truth_key, since=since, until=collected.outputs["window_end"],
+            lookback_h=lookback_h, test_share=test_share, validation_size=validation_size, expectations=expectations,
+            params=params, rounds=rounds, early_stopping_rounds=early_stopping_rounds, slices=slices, metric=metric,
+            margin=margin, seed=seed,
         ).set_display_name("Retrain")  # fmt: skip
         with dsl.If(retrained.output == "promote", name="better"):
             delivered = delivery(

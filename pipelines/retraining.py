@@ -22,6 +22,8 @@ def retraining(
     target: str,
     history: str,
     history_time: str = "",
+    csv: str = "{}",
+    task: str = "auto",
     traffic: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
@@ -47,6 +49,8 @@ def retraining(
         target: The column to predict.
         history: The data the champion was trained on: a local path or glob, s3://bucket/key or https://.
         history_time: The column of the history that says when, to put its rows in order; none when empty.
+        csv: How the history is written as CSV, as a JSON object, where its first lines do not tell; see training.
+        task: binary, multiclass, regression, or auto to go by the target.
         traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://.
         truth_key: The columns by which truth and predictions are joined.
@@ -70,7 +74,7 @@ def retraining(
     """
     champion = load_model(name=name, alias="champion")
     configure(champion, "Load champion", outside=True, secret=("loopline-mlflow", "loopline-s3"))
-    old = configure(ingest_data(uri=history), "Ingest history", outside=True, secret="loopline-s3")
+    old = configure(ingest_data(uri=history, csv=csv), "Ingest history", outside=True, secret="loopline-s3")
     recent = collect_traffic(
         model=champion.outputs["model"], name=name, uri=traffic, start=since, end=until, hours=lookback_h, truth=truth,
         truth_key=truth_key,
@@ -82,7 +86,7 @@ def retraining(
     )  # fmt: skip
     configure(extended, "Extend history")
     checked = validate_data(
-        data=extended.outputs["data"], target=target, expectations=expectations, on_error="quarantine"
+        data=extended.outputs["data"], target=target, task=task, expectations=expectations, on_error="quarantine"
     )
     configure(checked, "Validate data")
     split = split_data(
@@ -92,7 +96,7 @@ def retraining(
     configure(split, "Split data")
     trained = train_xgboost(
         train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
-        target=target, params=params, rounds=rounds, early_stopping_rounds=early_stopping_rounds,
+        target=target, task=task, params=params, rounds=rounds, early_stopping_rounds=early_stopping_rounds,
         class_weight=class_weight, name=name, seed=seed, pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )  # fmt: skip
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")

@@ -15,6 +15,7 @@ def sweep(
     name: str,
     parameter_sets: str,
     columns: str = "",
+    csv: str = "{}",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -40,6 +41,8 @@ def sweep(
         name: The name to register the model under.
         parameter_sets: A JSON list of XGBoost parameter objects, or one object of lists whose combinations are tried.
         columns: Comma-separated columns to keep of the data; all when empty.
+        csv: How CSV is written as a JSON object, where its first lines do not tell: delimiter, decimal_point, encoding,
+            null_values, column_types, e.g. {"encoding": "cp1252", "null_values": ["unknown"]}.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -60,6 +63,7 @@ def sweep(
     checked, split = prepare(
         uri,
         columns,
+        csv,
         target,
         task,
         expectations,

@@ -27,11 +27,13 @@ class TrainingOutputs(NamedTuple):
 
 
 def prepare(
-    uri: str, columns: str, target: str, task: str, expectations: str, on_error: str, split_method: str,
+    uri: str, columns: str, csv: str, target: str, task: str, expectations: str, on_error: str, split_method: str,
     split_column: str, test_size: float, validation_size: float, test_start: str, seed: int,
 ):  # fmt: skip
     """Add the steps from raw data to training, validation and test rows; returns the validate and split tasks."""
-    ingested = configure(ingest_data(uri=uri, columns=columns), "Ingest data", outside=True, secret="loopline-s3")
+    ingested = configure(
+        ingest_data(uri=uri, columns=columns, csv=csv), "Ingest data", outside=True, secret="loopline-s3"
+    )
     checked = validate_data(
         data=ingested.outputs["data"], target=target, task=task, expectations=expectations, on_error=on_error
     )
@@ -49,6 +51,7 @@ def training(
     target: str,
     name: str,
     columns: str = "",
+    csv: str = "{}",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -74,6 +77,8 @@ def training(
         target: The column to predict.
         name: The name to register the model under.
         columns: Comma-separated columns to keep of the data; all when empty.
+        csv: How CSV is written as a JSON object, where its first lines do not tell: delimiter, decimal_point, encoding,
+            null_values, column_types, e.g. {"encoding": "cp1252", "null_values": ["unknown"]}.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -95,6 +100,7 @@ def training(
     checked, split = prepare(
         uri,
         columns,
+        csv,
         target,
         task,
         expectations,
@@ -124,6 +130,7 @@ def training_sklearn(
     name: str,
     estimator: str = "LogisticRegression",
     columns: str = "",
+    csv: str = "{}",
     task: str = "auto",
     expectations: str = "{}",
     on_error: str = "fail",
@@ -148,6 +155,8 @@ def training_sklearn(
         name: The name to register the model under.
         estimator: Public name of a scikit-learn classifier or regressor.
         columns: Comma-separated columns to keep of the data; all when empty.
+        csv: How CSV is written as a JSON object, where its first lines do not tell: delimiter, decimal_point, encoding,
+            null_values, column_types, e.g. {"encoding": "cp1252", "null_values": ["unknown"]}.
         task: binary, multiclass, regression, or auto to go by the target.
         expectations: JSON that tightens the inferred schema by column, e.g. {"distance": {"minimum": 0}}.
         on_error: fail or quarantine, when rows break a rule.
@@ -167,6 +176,7 @@ def training_sklearn(
     checked, split = prepare(
         uri,
         columns,
+        csv,
         target,
         task,
         expectations,

@@ -10,10 +10,7 @@ def ingest_data(
     uri: str,
     data: Output[Dataset],
     columns: str = "",
-    delimiter: str = ",",
-    null_values: str = "",
-    column_types: str = "{}",
-    encoding: str = "utf-8",
+    csv: str = "{}",
 ):
     """Read CSV or Parquet from a path, S3 or HTTPS and write one Parquet file with typed columns.
 
@@ -22,25 +19,16 @@ def ingest_data(
             CSV may be compressed (gzip, bzip2, xz, zstd, or a zip with one member).
         data: The table as Parquet. Metadata: rows, columns, digest, source.
         columns: Comma-separated names of the columns to keep, in this order; empty for all.
-        delimiter: The character between the fields of a CSV.
-        null_values: Comma-separated spellings that mean "missing" in every column. An empty field always does, and in
-            columns of numbers, booleans and timestamps so do NA, N/A, NaN, NULL and their like.
-        column_types: JSON from column name to integer, number, boolean, category or timestamp, for CSV columns whose
-            type is not to be inferred.
-        encoding: The character encoding of a CSV.
+        csv: JSON that says how CSV is written, where its first lines do not tell or tell it wrong, e.g.
+            {"encoding": "cp1252"}. Keys: delimiter (else , ; | or a tab, as found), decimal_point (else as found),
+            encoding (else UTF-8, or UTF-16 with its mark), null_values (a list of spellings that mean "missing" in
+            every column; an empty field always does, and in columns of numbers, booleans and timestamps so do NA, N/A,
+            NaN, NULL, None, ?, - and their like), column_types (from column name to integer, number, boolean, category
+            or timestamp, for columns whose type is not to be inferred).
     """
     from loopline.components.data.ingest import ingest
 
-    result = ingest(
-        uri,
-        data.path,
-        columns=columns,
-        delimiter=delimiter,
-        null_values=null_values,
-        column_types=column_types,
-        encoding=encoding,
-    )
-    data.metadata.update(result)
+    data.metadata.update(ingest(uri, data.path, columns=columns, csv=csv))
 
 
 @step

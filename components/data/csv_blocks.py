@@ -138,8 +138,6 @@ def _check_closed(data: bytes, cut: int, more: bool, delimiter: str, file: str, 
 
 def _read_header(data: bytes, delimiter: str, file: str) -> tuple[tuple[str, ...], int, int]:
     """Return the columns' names, and the bytes and lines they take."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{file} is UTF-16 text: set encoding to 'utf-16'.")
     start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     if not data[start:].strip():
         raise AbsentError(f"{file} is empty: it needs a line of column names and at least one row.")
@@ -168,11 +166,14 @@ def _record(lines: io.StringIO, taken: list[str]) -> Iterator[str]:
 
 
 def _check_names(names: list[str], delimiter: str, file: str) -> tuple[str, ...]:
-    names = [name or f"column_{number}" for number, name in enumerate(names, 1)]
+    names = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{file} has more than one column named {', '.join(map(repr, twice))}: rename one of each.")
     other = [mark for mark in ";\t|," if mark != delimiter and mark in names[0]]
     if len(names) == 1 and other:
-        raise InputError(f"The header of {file} is the one field {names[0]!r}: set delimiter to {other[0]!r}.")
+        raise InputError(
+            f"The header of {file} is the one field {names[0]!r}: name the delimiter in csv, e.g. "
+            f'{{"delimiter": "{other[0]}"}}.'
+        )
     return tuple(names)

@@ -16,22 +16,20 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from loopline.components.data.csv_blocks import Block
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.streams import encoding_message
 from loopline.components.data.tables import check_columns
 from loopline.components.errors import InputError
 
-#: What stands for a missing number, boolean or timestamp; in text only the empty field does.
-NULLS = tuple(csv.ConvertOptions().null_values)
+#: What stands for a missing number, boolean or timestamp; in text only the empty field does. Arrow's own list has N/A,
+#: NaN and NULL; the rest is what people, statistics programs, databases and spreadsheets write.
+NULLS = (
+    *csv.ConvertOptions().null_values,
+    *("-", "--", "?", ".", "na", "N.A.", "n.a.", "none", "None", "NONE", "Null", "NAN", "<NA>", "(null)", "\\N"),
+    *("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"),
+)
 #: Integers from here on have neighbors that a float cannot tell apart.
 EXACT = 2**53
-
-ARROW_TYPES = {
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "boolean": pa.bool_(),
-    "category": pa.string(),
-    "timestamp": pa.timestamp("us"),
-}
 
 
 class Contradiction(Exception):
@@ -55,23 +53,21 @@ class Layout:
 
     Attributes:
         columns: The columns wanted, in order.
-        delimiter: The character between fields.
+        form: How the file is written.
         types: The Arrow type of each column; null while nothing but missing values has been seen.
         declared: Columns whose type was given and must not widen.
         exact: Number columns that were integers at first: no integer in them may lose digits.
-        null_values: Further spellings of a missing value, for text as well.
     """
 
     columns: tuple[str, ...]
-    delimiter: str
+    form: CsvFormat
     types: dict[str, pa.DataType]
     declared: frozenset[str] = frozenset()
     exact: frozenset[str] = frozenset()
-    null_values: tuple[str, ...] = ()
     _text_nulls: pa.Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "_text_nulls", pa.array(["", *self.null_values]))
+        object.__setattr__(self, "_text_nulls", pa.array(["", *self.form.null_values]))
 
     @property
     def schema(self) -> pa.Schema:
@@ -132,21 +128,13 @@ class Layout:
         return dataclasses.replace(self, types=types, exact=frozenset(exact))
 
 
-def first_layout(
-    blocks: Sequence[Block],
-    columns: Sequence[str],
-    delimiter: str,
-    declared: dict[str, pa.DataType],
-    null_values: Sequence[str],
-) -> Layout:
+def first_layout(blocks: Sequence[Block], columns: Sequence[str], form: CsvFormat) -> Layout:
     """Infer the types of a CSV from its first blocks.
 
     Args:
         blocks: The blocks, at least one.
         columns: The columns wanted; empty for all.
-        delimiter: The character between fields.
-        declared: Types given for some columns.
-        null_values: Further spellings of a missing value.
+        form: How the file is written, with a delimiter.
 
     Returns:
         The layout.
@@ -155,11 +143,11 @@ def first_layout(
         InputError: A column is missing, or a block is broken.
     """
     names = blocks[0].names
-    check_columns(names, list(dict.fromkeys([*columns, *declared])), blocks[0].file)
+    check_columns(names, list(dict.fromkeys([*columns, *form.column_types])), blocks[0].file)
     columns = tuple(columns) or names
-    declared = {name: type_ for name, type_ in declared.items() if name in columns}
+    declared = {name: type_ for name, type_ in form.column_types.items() if name in columns}
     types = {name: declared.get(name, pa.null()) for name in columns}
-    layout = Layout(columns, delimiter, types, frozenset(declared), null_values=tuple(null_values))
+    layout = Layout(columns, form, types, frozenset(declared))
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "infer") as pool:
         inferred = list(pool.map(lambda block: infer_types(block, layout), blocks))
     for found in inferred:
@@ -248,12 +236,13 @@ def _read(block: Block, layout: Layout, types: dict, columns: Sequence[str]) -> 
         "convert_options": csv.ConvertOptions(
             column_types=types,
             include_columns=list(columns),
-            null_values=[*NULLS, *layout.null_values],
+            null_values=[*NULLS, *layout.form.null_values],
+            decimal_point=layout.form.decimal_point or ".",
             true_values=["true", "True", "TRUE"],
             false_values=["false", "False", "FALSE"],
         ),
     }
-    parse = {"delimiter": layout.delimiter, "newlines_in_values": True}
+    parse = {"delimiter": layout.form.delimiter, "newlines_in_values": True}
     try:
         return csv.read_csv(pa.BufferReader(block.data), parse_options=csv.ParseOptions(**parse), **options)
     except pa.ArrowInvalid as error:
@@ -301,5 +290,5 @@ def _ragged_error(block: Block, parse: dict, options: dict, reason: str) -> Inpu
     near = "" if at else "or after "
     return InputError(
         f"{block.file} has {rows[0].actual_columns} fields on {near}line {line:,} where its header has "
-        f"{rows[0].expected_columns}: correct the line or set delimiter."
+        f"{rows[0].expected_columns}: correct the line, or name the delimiter in csv."
     )

@@ -6,38 +6,27 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from loopline.components.data.csv_types import ARROW_TYPES
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.ingest_csv import write_csv
 from loopline.components.data.ingest_parquet import write_parquet
 from loopline.components.data.sources import Source, find_sources, safe_name
 from loopline.components.data.streams import download, sniff
 from loopline.components.data.writing import describe_file
 from loopline.components.errors import InputError
-from loopline.components.parameters import parse_object, split_names
+from loopline.components.parameters import split_names
 
 logger = logging.getLogger("loopline")
 
 
-def ingest(
-    uri: str,
-    path: str | Path,
-    *,
-    columns: str = "",
-    delimiter: str = ",",
-    null_values: str = "",
-    column_types: str = "{}",
-    encoding: str = "utf-8",
-) -> dict:
+def ingest(uri: str, path: str | Path, *, columns: str = "", csv: str = "{}", most_bytes: int = 0) -> dict:
     """Read what a URI stands for and write it as one Parquet file with typed columns.
 
     Args:
         uri: A local path, folder or glob, ``s3://bucket/key`` or an ``https://`` address.
         path: The Parquet file to write.
         columns: Comma-separated names to keep, in this order; empty for all. A name with a comma stands in quotes.
-        delimiter: The character between the fields of a CSV.
-        null_values: Comma-separated spellings of a missing value, beside the usual ones.
-        column_types: JSON from column name to kind, for columns whose type is not to be inferred.
-        encoding: The encoding of a CSV.
+        csv: JSON that says how CSV is written where its first lines do not: see ``CsvFormat``.
+        most_bytes: About how much to read, unpacked, of a table that is only looked at; 0 for all of it.
 
     Returns:
         ``rows``, ``columns`` (how many), ``digest`` and ``source`` (without credentials).
@@ -47,21 +36,19 @@ def ingest(
     """
     if not uri.strip():
         raise InputError("uri is empty: give a path, s3://bucket/key or an https:// address.")
-    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
-        raise InputError(f"delimiter {delimiter!r} must be one character, e.g. ',' or ';' or a tab.")
     wanted = split_names(columns)
-    declared = _parse_types(column_types)
+    form = CsvFormat.parse(csv)
     sources = find_sources(uri.strip())
     formats = {source.name: sniff(source) == "parquet" for source in sources}
     if all(formats.values()):
-        if declared:
-            raise InputError("column_types is for CSV: a Parquet file says its types itself, leave the parameter out.")
-        rows, schema = write_parquet(sources, path, wanted)
+        if form.column_types:
+            raise InputError("column_types is for CSV: a Parquet file says its types itself, leave it out.")
+        rows, schema = write_parquet(sources, path, wanted, most_bytes)
     elif any(formats.values()):
         first, other = (next(name for name, flag in formats.items() if flag is kind) for kind in (True, False))
         raise InputError(f"{first} is Parquet and {other} is not: read them with two steps.")
     else:
-        rows, schema = write_csv(sources, path, wanted, delimiter, declared, split_names(null_values), encoding)
+        rows, schema = write_csv(sources, path, wanted, form, most_bytes)
     result = {"columns": len(schema), "source": safe_name(uri.strip()), **describe_file(path, rows)}
     files = f"{len(sources):,} files, " if len(sources) > 1 else ""
     logger.info("%s%s rows x %s columns, %s", files, f"{rows:,}", len(schema), result["digest"][:19])
@@ -88,13 +75,5 @@ def as_parquet(
     if sniff(source) == "parquet":
         return download(source, folder)[0]
     path = folder / "table.parquet"
-    write_csv([source], path, columns, declared=declared)
+    write_csv([source], path, columns, CsvFormat(column_types=declared or {}))
     return path
-
-
-def _parse_types(text: str) -> dict[str, pa.DataType]:
-    kinds = parse_object(text, "column_types", '{"zip": "category"}')
-    unknown = [kind for kind in kinds.values() if not isinstance(kind, str) or kind not in ARROW_TYPES]
-    if unknown:
-        raise InputError(f"column_types names the unknown kind {unknown[0]!r}: use one of {', '.join(ARROW_TYPES)}.")
-    return {name: ARROW_TYPES[kind] for name, kind in kinds.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from loopline.components.data.csv_blocks import Block, read_blocks
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.csv_types import Contradiction, Layout, first_layout
 from loopline.components.data.sources import Source
 from loopline.components.data.streams import open_text
@@ -27,10 +28,8 @@ def write_csv(
     sources: Sequence[Source],
     path: str | Path,
     columns: Sequence[str] = (),
-    delimiter: str = ",",
-    declared: dict[str, pa.DataType] | None = None,
-    null_values: Sequence[str] = (),
-    encoding: str = "utf-8",
+    form: CsvFormat | None = None,
+    most_bytes: int = 0,
 ) -> tuple[int, pa.Schema]:
     """Read CSV files of any size and write them as one Parquet file.
 
@@ -42,10 +41,8 @@ def write_csv(
         sources: The files, with the same columns.
         path: The Parquet file to write.
         columns: The columns to keep, in this order; all when empty.
-        delimiter: The character between fields.
-        declared: Types given for some columns.
-        null_values: Further spellings of a missing value.
-        encoding: How the text is encoded.
+        form: How they are written; the first lines of the first say so when None.
+        most_bytes: Bytes of text after which to stop, at a block's end; 0 for all of it.
 
     Returns:
         Rows and schema of what was written.
@@ -53,12 +50,13 @@ def write_csv(
     Raises:
         InputError: A file is broken, empty or unlike the others; nothing is written then.
     """
-    stream = _all_blocks(sources, delimiter, encoding)
+    form = (form or CsvFormat()).completed(sources[0])
+    stream = _all_blocks(sources, form, most_bytes)
     head = list(itertools.islice(stream, HEAD_BLOCKS))
     if not head:
         names = ", ".join(source.name for source in sources[:3])
         raise AbsentError(f"{names} has a header but no rows: give a file with at least one row.")
-    layout = first_layout(head, columns, delimiter, declared or {}, null_values)
+    layout = first_layout(head, columns, form)
     # The list is handed over, so that its blocks are freed as they are parsed.
     stream = itertools.chain(_drain(deque(head)), stream)
     del head
@@ -71,17 +69,20 @@ def write_csv(
         except Contradiction as found:
             wider = _settle(found, stream, layout)
         _log_widening(layout, wider)
-        layout, stream = wider, _all_blocks(sources, delimiter, encoding)
+        layout, stream = wider, _all_blocks(sources, form, most_bytes)
 
 
-def _all_blocks(sources: Sequence[Source], delimiter: str, encoding: str) -> Iterator[Block]:
-    names = None
+def _all_blocks(sources: Sequence[Source], form: CsvFormat, most_bytes: int) -> Iterator[Block]:
+    names, done = None, 0
     for source in sources:
-        with open_text(source, encoding) as text:
-            for block in read_blocks(text, delimiter):
+        with open_text(source, form.encoding) as text:
+            for block in read_blocks(text, form.delimiter):
                 names = names or block.names
                 check_same_columns(names, block.names, sources[0].name, source.name)
                 yield block
+                done += len(block.data)
+                if 0 < most_bytes <= done:
+                    return
 
 
 def check_same_columns(names: Sequence[str], others: Sequence[str], first: str, other: str) -> None:

@@ -1,5 +1,6 @@
 """Bring Parquet files together into one, with the few types the later steps know."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,20 +15,25 @@ from loopline.components.data.tables import BATCH_ROWS, check_columns
 from loopline.components.data.writing import GROUP_BYTES, writing_table
 from loopline.components.errors import AbsentError, InputError
 
+logger = logging.getLogger("loopline")
 
-def write_parquet(sources: Sequence[Source], path: str | Path, columns: Sequence[str] = ()) -> tuple[int, pa.Schema]:
+
+def write_parquet(
+    sources: Sequence[Source], path: str | Path, columns: Sequence[str] = (), most_bytes: int = 0
+) -> tuple[int, pa.Schema]:
     """Read Parquet files of any size and write them as one.
 
     Args:
         sources: The files, with the same columns; a remote one is copied next to ``path`` while it is read.
         path: The Parquet file to write.
-        columns: The columns to keep, in this order; all when empty.
+        columns: The columns to keep, in this order; when empty, all whose type the later steps know.
+        most_bytes: Bytes of values after which to stop, at a batch's end; 0 for all of them.
 
     Returns:
         Rows and schema of what was written.
 
     Raises:
-        InputError: A file is no Parquet, has no rows, other columns, or a type that cannot be used.
+        InputError: A file is no Parquet, has no rows, other columns, or a type that cannot be used and was asked for.
     """
     copies: list[Path] = []
     try:
@@ -38,10 +44,13 @@ def write_parquet(sources: Sequence[Source], path: str | Path, columns: Sequence
             copies += [local] if copied else []
             files.append((source.name, local))
         schema = _common_schema(files, columns)
+        done = 0
         with writing_table(path, schema) as sink:
-            for name, local in files:
-                for batch in _batches(name, local, schema):
-                    sink.write(batch)
+            for batch in _all_batches(files, schema):
+                sink.write(batch)
+                done += batch.nbytes
+                if 0 < most_bytes <= done:
+                    break
             if not sink.rows:
                 raise AbsentError(f"{files[0][0]} has no rows: give a table with at least one row.")
         return sink.rows, schema
@@ -53,6 +62,7 @@ def write_parquet(sources: Sequence[Source], path: str | Path, columns: Sequence
 def _common_schema(files: Sequence[tuple[str, Path]], columns: Sequence[str]) -> pa.Schema:
     types: dict[str, pa.DataType] = {}
     names: list[str] = []
+    unusable: dict[str, pa.DataType] = {}
     for name, local in files:
         schema = _read_schema(name, local)
         twice = sorted({column for column in schema.names if schema.names.count(column) > 1})
@@ -63,9 +73,26 @@ def _common_schema(files: Sequence[tuple[str, Path]], columns: Sequence[str]) ->
             check_columns(names, columns, name)
         check_same_columns(names, schema.names, files[0][0], name)
         for column in columns or names:
-            type_ = _plain_type(schema.field(column).type, column, name)
+            found = schema.field(column).type
+            if not columns and not _is_usable(found):
+                unusable[column] = found
+                continue
+            type_ = _plain_type(found, column, name)
             types[column] = _merge(types.get(column, type_), type_, column, name)
-    return pa.schema([(c, pa.string() if pa.types.is_null(types[c]) else types[c]) for c in columns or names])
+    for column, type_ in unusable.items():
+        logger.info("left out %s: no later step can use the type %s", column, type_)
+    kept = [column for column in columns or names if column not in unusable]
+    if not kept:
+        raise InputError(f"{files[0][0]} has no column of numbers, text, booleans or timestamps: write it with some.")
+    return pa.schema([(c, pa.string() if pa.types.is_null(types[c]) else types[c]) for c in kept])
+
+
+def _is_usable(type_: pa.DataType) -> bool:
+    try:
+        kind_of(type_)
+    except InputError:
+        return False
+    return True
 
 
 def _read_schema(name: str, local: Path) -> pa.Schema:
@@ -76,15 +103,13 @@ def _read_schema(name: str, local: Path) -> pa.Schema:
 
 
 def _plain_type(type_: pa.DataType, column: str, file: str) -> pa.DataType:
-    if pa.types.is_dictionary(type_):
-        return _plain_type(type_.value_type, column, file)
-    try:
-        kind_of(type_)
-    except InputError:
+    if not _is_usable(type_):
         raise InputError(
             f"Column {column!r} of {file} is of type {type_}, which no later step can use: leave it out with columns, "
             "or turn it into numbers, text, booleans or timestamps."
-        ) from None
+        )
+    if pa.types.is_dictionary(type_):
+        return _plain_type(type_.value_type, column, file)
     if pa.types.is_large_string(type_):
         return pa.string()
     if pa.types.is_decimal(type_):
@@ -108,6 +133,11 @@ def _merge(one: pa.DataType, two: pa.DataType, column: str, file: str) -> pa.Dat
         raise InputError(
             f"Column {column!r} is {two} in {file} and {one} in the files before: write them with the same type."
         ) from None
+
+
+def _all_batches(files: Sequence[tuple[str, Path]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for name, local in files:
+        yield from _batches(name, local, schema)
 
 
 def _batches(name: str, local: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,7 @@ import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loopline.components.data.csv_types import ARROW_TYPES
+from loopline.components.data.csv_format import ARROW_TYPES
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.schema import Column, Schema, kind_of
 from loopline.components.data.summary import ColumnSummary

@@ -49,12 +49,12 @@ def sniff(source: Source) -> str:
 
 
 @contextmanager
-def open_text(source: Source, encoding: str = "utf-8") -> Iterator["TextStream"]:
+def open_text(source: Source, encoding: str = "") -> Iterator["TextStream"]:
     """Open a source as UTF-8 bytes, unpacked.
 
     Args:
         source: The file.
-        encoding: How its text is encoded.
+        encoding: How its text is encoded; empty for UTF-8, or UTF-16 where the first bytes say so.
 
     Yields:
         The stream.
@@ -82,14 +82,15 @@ class TextStream:
     Args:
         name: What to call it in messages.
         stream: Where the bytes come from.
-        encoding: How they are encoded; turned into UTF-8 when they are not.
+        encoding: How they are encoded; turned into UTF-8 when they are not. Empty for UTF-8, or UTF-16 where the first
+            bytes say so.
     """
 
     def __init__(self, name: str, stream: BinaryIO, encoding: str):
         self.name = name
         self._stream = stream
-        self._encoding = _codec(encoding)
-        self._decoder = None if self._encoding == "utf-8" else codecs.getincrementaldecoder(self._encoding)()
+        self._encoding = check_encoding(encoding) if encoding else ""
+        self._decoder = None
         self._done = 0
 
     def read(self, size: int) -> bytes:
@@ -102,7 +103,10 @@ class TextStream:
             All of them, in UTF-8, unless the end comes first; empty only at the end.
         """
         data = self._read_fully(size)
+        if not self._done:
+            self._choose_decoder(data)
         if not self._decoder:
+            self._done += len(data)
             return data
         try:
             text = self._decoder.decode(data, final=len(data) < size)
@@ -110,6 +114,12 @@ class TextStream:
             raise InputError(encoding_message(self.name, self._encoding, self._done + error.start)) from None
         self._done += len(data)
         return text.encode("utf-8")
+
+    def _choose_decoder(self, head: bytes) -> None:
+        if not self._encoding:
+            self._encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+        if self._encoding != "utf-8" and not self._decoder:
+            self._decoder = codecs.getincrementaldecoder(self._encoding)()
 
     def _read_fully(self, size: int) -> bytes:
         parts, missing = [], size
@@ -133,8 +143,8 @@ class TextStream:
 def encoding_message(name: str, encoding: str, offset: int) -> str:
     """Return the one sentence about text that is not in the encoding expected."""
     return (
-        f"{name} is not {encoding.upper()} text at byte {offset:,}: set encoding to the one it is written in, e.g. "
-        "'cp1252' or 'utf-16'."
+        f"{name} is not {encoding.upper()} text at byte {offset:,}: save it as UTF-8, or name its encoding in csv, "
+        'e.g. {"encoding": "cp1252"}.'
     )
 
 
@@ -160,7 +170,18 @@ def download(source: Source, folder: Path) -> tuple[Path, bool]:
     return path, True
 
 
-def _codec(encoding: str) -> str:
+def check_encoding(encoding: str) -> str:
+    """Return the codec of an encoding.
+
+    Args:
+        encoding: Any of the names that Python knows.
+
+    Returns:
+        Python's own name; ``utf-8`` for what is read without decoding.
+
+    Raises:
+        InputError: There is no such encoding of text.
+    """
     try:
         name = codecs.lookup(encoding).name
         if not codecs.lookup(encoding)._is_text_encoding:

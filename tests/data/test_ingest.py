@@ -2,6 +2,7 @@ import bz2
 import datetime
 import gzip
 import io
+import json
 import lzma
 import shutil
 import zipfile
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loopline.components.data import csv_blocks
+from loopline.components.data import csv_blocks, csv_format, ingest_parquet
 from loopline.components.data.ingest import ingest, split_names
 from loopline.components.data.tables import BATCH_ROWS, file_digest
 from loopline.components.errors import InputError
@@ -78,18 +79,18 @@ def test_no_digit_is_lost(load, values):
 
 
 def test_own_null_values_count_in_text_too(load):
-    table = load("n,s\n-999,-\n5,a\n", null_values="-999,-")
+    table = load("n,s\n-999,-\n5,a\n", csv='{"null_values": ["-999", "-"]}')
     assert table.to_pydict() == {"n": [None, 5], "s": [None, "a"]}
 
 
 def test_declared_types_and_columns(load):
-    table = load("a,b,c\n1,2,3\n4,5,6\n", columns="c, a", column_types='{"a": "category", "c": "number"}')
+    table = load("a,b,c\n1,2,3\n4,5,6\n", columns="c, a", csv='{"column_types": {"a": "category", "c": "number"}}')
     assert table.column_names == ["c", "a"]
     assert table.to_pydict() == {"c": [3.0, 6.0], "a": ["1", "4"]}
 
 
 def test_a_value_that_breaks_a_declared_type_names_column_and_line(load):
-    message = _failure(load, "a,b\n1,2\n3,x\n", column_types='{"b": "integer"}')
+    message = _failure(load, "a,b\n1,2\n3,x\n", csv='{"column_types": {"b": "integer"}}')
     assert "'b'" in message
     assert "line 3" in message
     assert "'x'" in message
@@ -138,8 +139,58 @@ def test_newlines_byte_order_mark_and_missing_last_newline(load, newline):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8"])
 def test_encodings(load, encoding):
-    table = load("stra\u00dfe,n\nK\u00f6ln \u20ac,1\n".encode(encoding), encoding=encoding)
+    table = load("stra\u00dfe,n\nK\u00f6ln \u20ac,1\n".encode(encoding), csv=json.dumps({"encoding": encoding}))
     assert table.to_pydict() == {"stra\u00dfe": ["K\u00f6ln \u20ac"], "n": [1]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_an_encoding_that_the_file_names_itself_need_not_be_given(load, encoding):
+    table = load("stra\u00dfe;n\nK\u00f6ln \u20ac;1,5\n".encode(encoding))
+    assert table.to_pydict() == {"stra\u00dfe": ["K\u00f6ln \u20ac"], "n": [1.5]}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a;b\n1,5;x,y\n-2;z\n", {"a": [1.5, -2.0], "b": ["x,y", "z"]}),
+        ("a\tb, c\n1.5\tx\n2\ty\n", {"a": [1.5, 2.0], "b, c": ["x", "y"]}),
+        ("a|b\n1|2\n", {"a": [1], "b": [2]}),
+        # A semicolon within text is none between fields, nor is a comma that groups thousands the start of decimals.
+        ('a,b\n1,"x;y"\n2,z\n', {"a": [1, 2], "b": ["x;y", "z"]}),
+        ('a,b\n"1,234",x\n"2,000",y\n', {"a": ["1,234", "2,000"], "b": ["x", "y"]}),
+        # More columns have points than commas: the one with commas holds codes.
+        ("a;b;c\n1.5;2.5;1,2\n3.5;4.5;3,4\n", {"a": [1.5, 3.5], "b": [2.5, 4.5], "c": ["1,2", "3,4"]}),
+        # A point among decimal commas groups thousands: as text nothing is misread.
+        ("a;b\n1.000;2,5\n", {"a": ["1.000"], "b": [2.5]}),
+        ("a\nx;y\n", {"a": ["x;y"]}),
+        (" a , b\n1,2\n", {"a": [1], "b": [2]}),
+    ],
+)
+def test_the_first_lines_tell_how_a_file_is_written(load, content, expected):
+    assert load(content).to_pydict() == expected
+
+
+def test_a_row_that_the_first_look_cuts_does_not_confuse_it(load, monkeypatch):
+    monkeypatch.setattr(csv_format, "_HEAD", 64)
+    text = "a;b\n" + "".join(f'{i};"first\nsecond, {i}"\n' for i in range(9))
+    assert load(text)["b"].to_pylist() == [f"first\nsecond, {i}" for i in range(9)]
+
+
+@pytest.mark.parametrize("mark", ["?", "-", ".", "None", "n.a.", "\\N", "#DIV/0!"])
+def test_what_people_write_for_a_missing_number_is_missing(load, mark):
+    table = load(f"n,t,b,s\n1,2024-05-01,true,x\n{mark},{mark},{mark},{mark}\n")
+    assert [column[1].as_py() for column in table.columns] == [None, None, None, mark]
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_a_look_reads_no_more_than_asked_for(tmp_path, small_blocks, monkeypatch, name):
+    monkeypatch.setattr(ingest_parquet, "BATCH_ROWS", 100)
+    table = pa.table({"a": range(5000)})
+    (tmp_path / "in.csv").write_text("a\n" + "\n".join(map(str, range(5000))))
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=100)
+    rows = ingest(str(tmp_path / name), tmp_path / "out", most_bytes=640)["rows"]
+    assert 10 < rows < 2000
+    assert pq.read_table(tmp_path / "out")["a"].to_pylist() == list(range(rows))
 
 
 def _zip(data: bytes) -> bytes:
@@ -222,10 +273,9 @@ def test_parquet_files_are_read_as_one_table(load, tmp_path):
         ('a,b\n"x\ny",2\n3,4,5\n', ["3 fields", "line 4"]),
         ("a,b,a\n1,2,3\n", ["more than one column", "'a'"]),
         ('a,b\n1,"x\n2,y\n', ["line 2", "never closed"]),
-        ("a;b\n1;2\n", ["delimiter", "';'"]),
+        ("a;b\n1;2\n3\n", ["delimiter", '{"delimiter": ";"}']),
         (b"name,n\nK\xf6ln,1\n", ["UTF-8", "byte 8", "encoding"]),
         (b"n\xf6me,n\nK,1\n", ["UTF-8", "byte 1"]),
-        ("a,b\n1,2\n".encode("utf-16"), ["UTF-16", "encoding"]),
         (b"\x89PNG\0\0,\n\0\0", ["not text"]),
     ],
 )
@@ -248,12 +298,17 @@ def test_a_broken_row_far_down_has_its_line(load, small_blocks, tmp_path):
     [
         ({"columns": "a,z"}, ["'z'", "'a', 'b'"]),
         ({"columns": "a,a"}, ["'a'", "twice"]),
-        ({"column_types": '{"z": "integer"}'}, ["'z'"]),
-        ({"column_types": '{"a": "int"}'}, ["'int'", "integer"]),
-        ({"column_types": "[1]"}, ["JSON"]),
-        ({"delimiter": "||"}, ["'||'"]),
-        ({"encoding": "latin-99"}, ["latin-99"]),
-        ({"encoding": "base64"}, ["base64"]),
+        ({"csv": '{"column_types": {"z": "integer"}}'}, ["'z'"]),
+        ({"csv": '{"column_types": {"a": "int"}}'}, ["'int'", "integer"]),
+        ({"csv": '{"column_types": [1]}'}, ["column_types", "category"]),
+        ({"csv": '{"null_values": "-"}'}, ["null_values", "list"]),
+        ({"csv": '{"delimiter": "||"}'}, ["'||'"]),
+        ({"csv": '{"delimiter": 1}'}, ["delimiter", "1"]),
+        ({"csv": '{"decimal_point": "\'"}'}, ["decimal_point"]),
+        ({"csv": '{"encoding": "latin-99"}'}, ["latin-99"]),
+        ({"csv": '{"encoding": "base64"}'}, ["base64"]),
+        ({"csv": '{"separator": ";"}'}, ["'separator'", "delimiter"]),
+        ({"csv": "[1]"}, ["JSON"]),
     ],
 )
 def test_wrong_parameters(load, options, words):
@@ -286,10 +341,19 @@ def test_bad_parquet(load, tmp_path):
     pq.write_table(pa.table({"a": range(1000)}), tmp_path / "cut.parquet")
     whole = (tmp_path / "cut.parquet").read_bytes()
     assert "not a Parquet file" in _failure(load, whole[:500], name="cut.parquet")
-    pq.write_table(pa.table({"a": [[1]]}), tmp_path / "nested.parquet")
-    message = _failure(load, tmp_path / "nested.parquet")
+
+
+def test_columns_of_parquet_that_no_step_can_use_are_left_out_unless_asked_for(load, tmp_path, caplog):
+    caplog.set_level("INFO", "loopline")
+    times = pa.array([1], pa.time64("us"))
+    pq.write_table(pa.table({"a": [[1]], "b": [{"c": 1}], "d": [b"x"], "e": times, "n": [1]}), tmp_path / "in.parquet")
+    assert load(tmp_path / "in.parquet").column_names == ["n"]
+    assert "left out a" in caplog.text
+    message = _failure(load, tmp_path / "in.parquet", columns="n,a")
     assert "'a'" in message
     assert "list" in message
+    pq.write_table(pa.table({"a": [[1]]}), tmp_path / "in.parquet")
+    assert "no column of numbers" in _failure(load, tmp_path / "in.parquet")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
