@@ -1,6 +1,7 @@
 """Infer a schema from a table, tighten it with what is expected, and judge whether a model can be trained on it."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from loopline.components.parameters import parse_object
 
 #: Fewer rows than this are no table to learn from, unless the user says otherwise.
 FEWEST_ROWS = 10
+_EXAMPLE = '{"age": {"minimum": 0}}'
 _FIELDS = {"kind": str, "nullable": bool, "minimum": (int, float), "maximum": (int, float), "categories": list}
 
 
@@ -60,11 +62,10 @@ def tighten(schema: Schema, expectations: str) -> Schema:
     Raises:
         InputError: The text is not of that form, or names a column that is not there.
     """
-    example = '{"age": {"minimum": 0}}'
-    wanted = parse_object(expectations, "expectations", example)
+    wanted = parse_object(expectations, "expectations", _EXAMPLE)
     flat = [name for name, fields in wanted.items() if not isinstance(fields, dict)]
     if flat:
-        raise InputError(f"expectations gives {flat[0]!r} no object of rules: write it like {example}.")
+        raise InputError(f"expectations gives {flat[0]!r} no object of rules: write it like {_EXAMPLE}.")
     columns = {column.name: column for column in schema.columns}
     for name, fields in wanted.items():
         if name not in columns:
@@ -106,31 +107,36 @@ def _check_field(name: str, key: str, value: object) -> None:
         raise InputError(f"expectations gives {value!r} as {key} of {name!r}: give {form}.")
 
 
-def training_problems(path: str | Path, columns: Sequence[ColumnSummary], target: str, task: str) -> list[str]:
+def training_problems(
+    path: str | Path, columns: Sequence[ColumnSummary], schema: Schema, task: str, expectations: str = "{}"
+) -> list[str]:
     """Say what makes a table unfit to train on.
 
     Args:
         path: The Parquet file.
         columns: The summary of each of its columns.
-        target: The column to predict; empty when the table is not for training.
+        schema: What is expected of the table, and its target, if it is for training.
         task: ``binary``, ``multiclass``, ``regression``, or ``auto`` to go by the target.
+        expectations: What the schema was tightened with: a column that may be missing may be so in every row.
 
     Returns:
         One sentence a problem; empty when there is none.
     """
+    wanted = parse_object(expectations, "expectations", _EXAMPLE)
     problems = [
-        f"Column {column.name!r} has no value at all: leave it out with the parameter columns of ingest_data, or fill "
-        "it in."
+        f"Column {column.name!r} has no value at all: leave it out with columns, fill it in, or say with expectations "
+        f"that this is known: {json.dumps({column.name: {'nullable': True}})}."
         for column in columns
-        if column.missing == column.rows and column.rows and column.name != target
+        if column.missing == column.rows and column.rows and column.name != schema.target
+        if not wanted.get(column.name, {}).get("nullable")
     ]
-    if target:
-        column = next(column for column in columns if column.name == target)
-        problems += _target_problems(path, column, task)
+    if schema.target:
+        column = next(column for column in columns if column.name == schema.target)
+        problems += _target_problems(path, column, schema[schema.target], task)
     return problems
 
 
-def _target_problems(path: str | Path, column: ColumnSummary, task: str) -> list[str]:
+def _target_problems(path: str | Path, column: ColumnSummary, expected: Column, task: str) -> list[str]:
     target = column.name
     if column.kind == "timestamp":
         return [f"The target {target!r} holds timestamps: choose numbers, booleans or text."]
@@ -141,7 +147,9 @@ def _target_problems(path: str | Path, column: ColumnSummary, task: str) -> list
         constant = column.minimum == column.maximum and not column.infinite
         return [_constant_problem(target, column.minimum)] if constant else []
     values = read_table(path, [target]).column(0).drop_null()
-    counts = pc.value_counts(values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values)
+    counts = pc.value_counts(_expected_values(values, expected))
+    if not len(counts):
+        return []  # every row breaks a rule, as the check of the rows will say
     if len(counts) == 1:
         return [_constant_problem(target, counts[0].as_py()["values"])]
     if task in ("binary", "multiclass") or (task == "auto" and infer_task(values) != "regression"):
@@ -155,6 +163,17 @@ def _target_problems(path: str | Path, column: ColumnSummary, task: str) -> list
     elif column.kind in ("category", "boolean"):
         return [f"The target {target!r} holds {column.kind} values: for task 'regression' choose a column of numbers."]
     return []
+
+
+def _expected_values(values: pa.ChunkedArray, expected: Column) -> pa.ChunkedArray:
+    """Return the values that the schema allows: the others' rows are set aside, or stop the run by themselves."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(pa.string())
+    if expected.categories is not None:
+        return values.filter(pc.is_in(values, value_set=pa.array(expected.categories)))
+    if expected.minimum is not None:
+        values = values.filter(pc.greater_equal(values, expected.minimum))
+    return values if expected.maximum is None else values.filter(pc.less_equal(values, expected.maximum))
 
 
 def _constant_problem(target: str, value: object) -> str:

@@ -97,7 +97,7 @@ def validate(
     if not given:
         failures += [
             Failure("", "training", "fit to train on", message=message)
-            for message in training_problems(data, columns, schema.target, task)
+            for message in training_problems(data, columns, schema, task, expectations)
         ]
     if failures:
         extra = [column.name for column in columns if column.name not in schema]

@@ -249,6 +249,33 @@ def test_what_cannot_be_trained_on_is_refused(check, tmp_path, changes, options,
     assert all(word in message for word in words), message
 
 
+def test_a_column_without_a_value_is_allowed_where_that_is_known(check):
+    table = _table(delay=pa.nulls(ROWS, pa.float64()))
+    assert check(table, target="late", expectations='{"delay": {"nullable": true}}').valid["rows"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("late", "expectations"),
+    [
+        (["a"] + ["b", "c"] * 29 + ["b"], '{"late": {"categories": ["b", "c"]}}'),
+        ([9] + [3, 4] * 29 + [3], '{"late": {"maximum": 4}}'),
+        ([9] + [13, 14] * 29 + [13], '{"late": {"minimum": 10}}'),
+    ],
+)
+def test_a_class_of_one_row_is_set_aside_where_it_is_not_among_those_expected(check, tmp_path, late, expectations):
+    options = {"target": "late", "expectations": expectations}
+    outcome = check(_table(late=late), on_error="quarantine", **options)
+    assert (outcome.valid["rows"], outcome.quarantined["rows"]) == (ROWS - 1, 1)
+    for name in ("valid", "bad", "schema"):
+        (tmp_path / name).unlink()
+    assert "'late' must be" in _refused(check, tmp_path, _table(late=late), **options)
+
+
+def test_no_row_of_the_classes_expected_is_one_sentence(check, tmp_path):
+    options = {"target": "late", "expectations": '{"late": {"categories": ["x"]}}', "on_error": "quarantine"}
+    assert "Every row breaks a rule" in _refused(check, tmp_path, _table(late=["a", "b"] * (ROWS // 2)), **options)
+
+
 def test_a_regression_target_may_have_values_that_occur_once(check):
     assert check(_table(), target="distance").valid["rows"] == ROWS
 
