@@ -3,29 +3,46 @@
 Pipelines, Elyra and the local runner agree on text, numbers and booleans alone; anything structured travels as text.
 """
 
-import csv
 import json
+import re
+from collections.abc import Sequence
 
 from loopline.components.errors import InputError
 
+_NAME = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*?))\s*(?:,|\Z)')
+
 
 def split_names(text: str) -> list[str]:
-    """Split comma-separated names; a name that holds a comma stands in double quotes.
+    """Split comma-separated names; a name that holds a comma, or begins or ends with a blank, stands in double quotes.
 
     Args:
         text: For example ``carrier, distance``.
 
     Returns:
-        The names, without blanks around them.
+        The names, without blanks around them but for those in quotes.
 
     Raises:
         InputError: A name occurs twice.
     """
-    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+    names = [quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(text)]
+    names = [name for name in names if name]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"{twice[0]!r} is listed twice in {text!r}: name it once.")
     return names
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Join names to the text that ``split_names`` splits.
+
+    Args:
+        names: Any names.
+
+    Returns:
+        The names with commas between them, in quotes where they need them.
+    """
+    plain = re.compile(r'[^\s",](?:[^",\n\r]*[^\s",])?')
+    return ",".join(name if plain.fullmatch(name) else '"' + name.replace('"', '""') + '"' for name in names)
 
 
 def read_json(text: str) -> object:

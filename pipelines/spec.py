@@ -9,6 +9,7 @@ import yaml
 
 import loopline.compiled
 from loopline.components.errors import InputError
+from loopline.components.parameters import join_names
 
 #: KFP's parameter types and what a person calls them.
 TYPES = {
@@ -122,12 +123,21 @@ class PipelineFile:
         return {name: convert_value(known[name], value) for name, value in arguments.items()}
 
 
+def _as_text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        return join_names(value)
+    return json.dumps(value)
+
+
 def convert_value(parameter: Parameter, value: object) -> object:
     """Convert a value to a parameter's type.
 
     Args:
         parameter: The parameter.
-        value: Text from a command line, or a value from a YAML file.
+        value: Text from a command line, or a value from a YAML file. For a text, a list of names is joined with
+            commas, and what else has a structure becomes JSON.
 
     Returns:
         The value in the parameter's type.
@@ -138,7 +148,7 @@ def convert_value(parameter: Parameter, value: object) -> object:
     wanted = f"Parameter {parameter.name!r} is {value!r} but must be {TYPES.get(parameter.type, parameter.type)}."
     try:
         if parameter.type == "STRING":
-            return value if isinstance(value, str) else json.dumps(value) if value is not None else ""
+            return _as_text(value)
         if parameter.type == "BOOLEAN":
             return {"true": True, "false": False}[str(value).lower()]
         if parameter.type == "NUMBER_INTEGER":

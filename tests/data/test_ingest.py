@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from loopline.components.data import csv_blocks, csv_format, ingest_parquet
-from loopline.components.data.ingest import ingest, split_names
+from loopline.components.data.ingest import ingest
 from loopline.components.data.tables import BATCH_ROWS, file_digest
 from loopline.components.errors import InputError
 
@@ -419,8 +419,3 @@ def test_https_is_never_left_for_plain_http(web_tls, tmp_path):
             ingest(f"{address}{path}?token=secret", tmp_path / "out")
         assert "secret" not in str(caught.value)
         assert not (tmp_path / "out").exists()
-
-
-def test_split_names():
-    assert split_names(' a, "b, c" ,d') == ["a", "b, c", "d"]
-    assert split_names("") == []
