@@ -105,7 +105,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], where: str | Pa
     Raises:
         InputError: A column is missing.
     """
-    missing = [name for name in wanted if name not in present]
+    missing = sorted(set(wanted).difference(present), key=list(wanted).index)
     if missing:
         raise InputError(
             f"Column {', '.join(map(repr, missing))} is not in {where}; it has {', '.join(map(repr, present))}."

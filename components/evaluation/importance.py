@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from loopline.components.evaluation.metrics import MAIN_METRIC
-from loopline.components.evaluation.scored import predict_rows
+from loopline.components.evaluation.scored import as_scores
 from loopline.components.evaluation.weighted import weighted_statistic
-from loopline.components.model.predictor import Predictor
+from loopline.components.model.predictor import Predictor, feature_columns
 
 #: The most rows of one prediction, and the most predicted rows altogether.
 MOST_ROWS = 10_000
@@ -57,22 +57,22 @@ def permutation_importance(
     if rows < table.num_rows:
         chosen = np.sort(random.choice(table.num_rows, rows, replace=False, shuffle=False))
         table, truth = table.take(chosen), truth[chosen]
-    table = table.select(names).combine_chunks()
-    before = _loss(predictor, table, truth)
+    columns = feature_columns(table, predictor.features)
+    before = _loss(predictor, predictor.score(columns), truth)
+    # One prediction for all repeats of a feature: with many features it is the call that costs, not the rows.
+    repeated = {name: np.tile(values, repeats) for name, values in columns.items()}
     found = []
-    for position, name in enumerate(names):
-        column = table.column(name)
-        rises = [
-            _loss(predictor, table.set_column(position, name, column.take(random.permutation(rows))), truth) - before
-            for _ in range(repeats)
-        ]
+    for name in names:
+        shuffled = np.concatenate([columns[name][random.permutation(rows)] for _ in range(repeats)])
+        scores = predictor.score({**repeated, name: shuffled})
+        rises = [_loss(predictor, part, truth) - before for part in np.split(scores, repeats)]
         spread = float(np.std(rises, ddof=1)) if repeats > 1 else 0.0
         found.append(Importance(name, float(np.mean(rises)), spread))
     return sorted(found, key=lambda one: -one.value), rows
 
 
-def _loss(predictor: Predictor, table: pa.Table, truth: np.ndarray) -> float:
+def _loss(predictor: Predictor, predictions: np.ndarray, truth: np.ndarray) -> float:
     task = predictor.manifest.task
     metric = MAIN_METRIC[task]
-    statistic = weighted_statistic(task, truth, predict_rows(predictor, table), only={metric})
+    statistic = weighted_statistic(task, truth, as_scores(predictions, predictor.manifest), only={metric})
     return statistic(np.ones(len(truth)))[metric]

@@ -96,11 +96,27 @@ def predict_rows(predictor: Predictor, table: pa.Table) -> np.ndarray:
         InputError: A feature is missing or the model gives something that is not a number.
     """
     parts = [predictor.predict(batch) for batch in table.to_batches(max_chunksize=BATCH_ROWS)]
-    scores = np.concatenate(parts).astype(np.float64) if parts else predictor.predict(table).astype(np.float64)
+    return as_scores(np.concatenate(parts) if parts else predictor.predict(table), predictor.manifest)
+
+
+def as_scores(predictions: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Take a model's predictions for what can be scored.
+
+    Args:
+        predictions: What the model gave.
+        manifest: The model's manifest.
+
+    Returns:
+        Double precision: probabilities that sum to one, shape (rows, classes), or values, shape (rows,).
+
+    Raises:
+        InputError: One is not a number.
+    """
+    scores = predictions.astype(np.float64)
     bad = int((~np.isfinite(scores)).sum())
     if bad:
-        raise InputError(f"The model {predictor.manifest.digest} gives {bad:,} values that are no number: retrain it.")
-    return bound_probabilities(scores) if predictor.manifest.is_classification else scores
+        raise InputError(f"The model {manifest.digest} gives {bad:,} values that are no number: retrain it.")
+    return bound_probabilities(scores) if manifest.is_classification else scores
 
 
 def bound_probabilities(scores: np.ndarray) -> np.ndarray:
