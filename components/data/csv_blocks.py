@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loopline.components.data.streams import TextStream, encoding_message
+from loopline.components.data.streams import EncodingError, TextStream, encoding_message
 from loopline.components.errors import AbsentError, InputError
 
 #: Bytes of one block; also what limits memory, together with the number of threads.
@@ -147,7 +147,7 @@ def _read_header(data: bytes, delimiter: str, file: str) -> tuple[tuple[str, ...
     try:
         head = io.StringIO(data[start:end].decode("utf-8"), newline="")
     except UnicodeDecodeError as error:
-        raise InputError(encoding_message(file, "utf-8", start + error.start)) from None
+        raise EncodingError(encoding_message(file, "utf-8", start + error.start)) from None
     used, lines, names = start, 0, []
     taken: list[str] = []
     reader = csv.reader(_record(head, taken), delimiter=delimiter)

@@ -17,7 +17,7 @@ import pyarrow.csv as csv
 
 from loopline.components.data.csv_blocks import Block
 from loopline.components.data.csv_format import CsvFormat
-from loopline.components.data.streams import encoding_message
+from loopline.components.data.streams import EncodingError, encoding_message
 from loopline.components.data.tables import check_columns
 from loopline.components.errors import InputError
 
@@ -265,7 +265,7 @@ def _encoding_error(block: Block) -> InputError:
     try:
         block.data.decode("utf-8")
     except UnicodeDecodeError as error:
-        return InputError(encoding_message(block.file, "utf-8", block.offset + error.start))
+        return EncodingError(encoding_message(block.file, "utf-8", block.offset + error.start))
     return InputError(f"{block.file} holds values that are no text near line {block.line:,}: check the file.")
 
 

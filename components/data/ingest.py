@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from loopline.components.data.csv_format import CsvFormat
-from loopline.components.data.ingest_csv import write_csv
+from loopline.components.data.ingest_csv import Portion, write_csv
 from loopline.components.data.ingest_parquet import write_parquet
 from loopline.components.data.sources import Source, find_sources, safe_name
 from loopline.components.data.streams import download, sniff
@@ -29,7 +29,8 @@ def ingest(uri: str, path: str | Path, *, columns: str = "", csv: str = "{}", mo
         most_bytes: About how much to read, unpacked, of a table that is only looked at; 0 for all of it.
 
     Returns:
-        ``rows``, ``columns`` (how many), ``digest`` and ``source`` (without credentials).
+        ``rows``, ``columns`` (how many), ``digest`` and ``source`` (without credentials); with ``most_bytes`` also
+        ``whole``, whether there was no more.
 
     Raises:
         InputError: Something cannot be found, reached, read or written; nothing is left at ``path`` then.
@@ -37,22 +38,22 @@ def ingest(uri: str, path: str | Path, *, columns: str = "", csv: str = "{}", mo
     if not uri.strip():
         raise InputError("uri is empty: give a path, s3://bucket/key or an https:// address.")
     wanted = split_names(columns)
-    form = CsvFormat.parse(csv)
+    form, portion = CsvFormat.parse(csv), Portion(most_bytes)
     sources = find_sources(uri.strip())
     formats = {source.name: sniff(source) == "parquet" for source in sources}
     if all(formats.values()):
         if form.column_types:
             raise InputError("column_types is for CSV: a Parquet file says its types itself, leave it out.")
-        rows, schema = write_parquet(sources, path, wanted, most_bytes)
+        rows, schema = write_parquet(sources, path, wanted, portion)
     elif any(formats.values()):
         first, other = (next(name for name, flag in formats.items() if flag is kind) for kind in (True, False))
         raise InputError(f"{first} is Parquet and {other} is not: read them with two steps.")
     else:
-        rows, schema = write_csv(sources, path, wanted, form, most_bytes)
+        rows, schema = write_csv(sources, path, wanted, form, portion)
     result = {"columns": len(schema), "source": safe_name(uri.strip()), **describe_file(path, rows)}
     files = f"{len(sources):,} files, " if len(sources) > 1 else ""
     logger.info("%s%s rows x %s columns, %s", files, f"{rows:,}", len(schema), result["digest"][:19])
-    return result
+    return result | {"whole": not portion.cut} if most_bytes else result
 
 
 def as_parquet(

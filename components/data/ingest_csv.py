@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +25,30 @@ logger = logging.getLogger("loopline")
 HEAD_BLOCKS = 4
 
 
+@dataclass
+class Portion:
+    """How much of a table to read.
+
+    Attributes:
+        most_bytes: Bytes, unpacked, after which to stop where a block of rows ends; 0 for all there is.
+        cut: Whether there was more.
+    """
+
+    most_bytes: int = 0
+    cut: bool = False
+
+    def is_full(self, done: int) -> bool:
+        """Return whether to stop before more is read; ``cut`` says so from then on."""
+        self.cut = 0 < self.most_bytes <= done
+        return self.cut
+
+
 def write_csv(
     sources: Sequence[Source],
     path: str | Path,
     columns: Sequence[str] = (),
     form: CsvFormat | None = None,
-    most_bytes: int = 0,
+    portion: Portion | None = None,
 ) -> tuple[int, pa.Schema]:
     """Read CSV files of any size and write them as one Parquet file.
 
@@ -42,7 +61,7 @@ def write_csv(
         path: The Parquet file to write.
         columns: The columns to keep, in this order; all when empty.
         form: How they are written; the first lines of the first say so when None.
-        most_bytes: Bytes of text after which to stop, at a block's end; 0 for all of it.
+        portion: How much to read; all of it when None.
 
     Returns:
         Rows and schema of what was written.
@@ -51,7 +70,8 @@ def write_csv(
         InputError: A file is broken, empty or unlike the others; nothing is written then.
     """
     form = (form or CsvFormat()).completed(sources[0])
-    stream = _all_blocks(sources, form, most_bytes)
+    portion = portion or Portion()
+    stream = _all_blocks(sources, form, portion)
     head = list(itertools.islice(stream, HEAD_BLOCKS))
     if not head:
         names = ", ".join(source.name for source in sources[:3])
@@ -69,20 +89,20 @@ def write_csv(
         except Contradiction as found:
             wider = _settle(found, stream, layout)
         _log_widening(layout, wider)
-        layout, stream = wider, _all_blocks(sources, form, most_bytes)
+        layout, stream = wider, _all_blocks(sources, form, portion)
 
 
-def _all_blocks(sources: Sequence[Source], form: CsvFormat, most_bytes: int) -> Iterator[Block]:
+def _all_blocks(sources: Sequence[Source], form: CsvFormat, portion: Portion) -> Iterator[Block]:
     names, done = None, 0
     for source in sources:
         with open_text(source, form.encoding) as text:
             for block in read_blocks(text, form.delimiter):
+                if portion.is_full(done):
+                    return
                 names = names or block.names
                 check_same_columns(names, block.names, sources[0].name, source.name)
                 yield block
                 done += len(block.data)
-                if 0 < most_bytes <= done:
-                    return
 
 
 def check_same_columns(names: Sequence[str], others: Sequence[str], first: str, other: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loopline.components.data.ingest_csv import check_same_columns
+from loopline.components.data.ingest_csv import Portion, check_same_columns
 from loopline.components.data.schema import kind_of
 from loopline.components.data.sources import Source
 from loopline.components.data.streams import download
@@ -19,7 +19,7 @@ logger = logging.getLogger("loopline")
 
 
 def write_parquet(
-    sources: Sequence[Source], path: str | Path, columns: Sequence[str] = (), most_bytes: int = 0
+    sources: Sequence[Source], path: str | Path, columns: Sequence[str] = (), portion: Portion | None = None
 ) -> tuple[int, pa.Schema]:
     """Read Parquet files of any size and write them as one.
 
@@ -27,7 +27,7 @@ def write_parquet(
         sources: The files, with the same columns; a remote one is copied next to ``path`` while it is read.
         path: The Parquet file to write.
         columns: The columns to keep, in this order; when empty, all whose type the later steps know.
-        most_bytes: Bytes of values after which to stop, at a batch's end; 0 for all of them.
+        portion: How much to read; all of it when None.
 
     Returns:
         Rows and schema of what was written.
@@ -36,6 +36,7 @@ def write_parquet(
         InputError: A file is no Parquet, has no rows, other columns, or a type that cannot be used and was asked for.
     """
     copies: list[Path] = []
+    portion = portion or Portion()
     try:
         files = []
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +48,10 @@ def write_parquet(
         done = 0
         with writing_table(path, schema) as sink:
             for batch in _all_batches(files, schema):
+                if portion.is_full(done):
+                    break
                 sink.write(batch)
                 done += batch.nbytes
-                if 0 < most_bytes <= done:
-                    break
             if not sink.rows:
                 raise AbsentError(f"{files[0][0]} has no rows: give a table with at least one row.")
         return sink.rows, schema

@@ -28,6 +28,10 @@ MAGIC = {
 }
 
 
+class EncodingError(InputError):
+    """Text is not in the encoding it was read in."""
+
+
 def sniff(source: Source) -> str:
     """Tell what a source holds.
 
@@ -111,7 +115,7 @@ class TextStream:
         try:
             text = self._decoder.decode(data, final=len(data) < size)
         except UnicodeDecodeError as error:
-            raise InputError(encoding_message(self.name, self._encoding, self._done + error.start)) from None
+            raise EncodingError(encoding_message(self.name, self._encoding, self._done + error.start)) from None
         self._done += len(data)
         return text.encode("utf-8")
 

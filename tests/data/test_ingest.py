@@ -188,9 +188,12 @@ def test_a_look_reads_no_more_than_asked_for(tmp_path, small_blocks, monkeypatch
     table = pa.table({"a": range(5000)})
     (tmp_path / "in.csv").write_text("a\n" + "\n".join(map(str, range(5000))))
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=100)
-    rows = ingest(str(tmp_path / name), tmp_path / "out", most_bytes=640)["rows"]
-    assert 10 < rows < 2000
-    assert pq.read_table(tmp_path / "out")["a"].to_pylist() == list(range(rows))
+    result = ingest(str(tmp_path / name), tmp_path / "out", most_bytes=640)
+    assert 10 < result["rows"] < 2000
+    assert not result["whole"]
+    assert pq.read_table(tmp_path / "out")["a"].to_pylist() == list(range(result["rows"]))
+    whole = ingest(str(tmp_path / name), tmp_path / "out", most_bytes=10**6)
+    assert (whole["rows"], whole["whole"]) == (5000, True)
 
 
 def _zip(data: bytes) -> bytes:
