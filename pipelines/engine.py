@@ -127,7 +127,10 @@ def _run_step(handler, run: Run, progress: Progress, stream):
     from kfp.local.subprocess_task_handler import replace_python_executable
 
     command = replace_python_executable(handler.full_command, sys.executable)
-    executor_input = json.loads(command[command.index("--executor_input") + 1])
+    # kfp replaces python3 in the parameters, too: in a path such as lib/python3.11/data.csv.
+    given = command.index("--executor_input") + 1
+    command[given] = handler.full_command[given]
+    executor_input = json.loads(command[given])
     name = progress.start(Path(executor_input["outputs"]["outputFile"]).parent.name)
     started = time.monotonic()
     output = []

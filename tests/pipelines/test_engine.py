@@ -65,6 +65,13 @@ def test_progress_shows_steps_and_their_own_words(speech_yaml):
     assert "noise" in (run.folder / "run.log").read_text()
 
 
+def test_a_parameter_reaches_its_step_letter_by_letter(speech_yaml):
+    text = 'lib/python3.11/my "data", gr\u00f6\u00dfer.csv'
+    seen = io.StringIO()
+    run_pipeline(speech_yaml, {"text": text}, Progress(seen))
+    assert f"saying {text}\n" in seen.getvalue()
+
+
 def test_a_failing_step_shows_its_own_traceback(speech_yaml):
     before = builtins.print
     with pytest.raises(StepFailed) as caught:
