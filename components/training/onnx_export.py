@@ -4,7 +4,9 @@ Numbers come in as float tensors of shape (rows, 1) with NaN for missing, text a
 Classifiers give ``label`` (the class's position) and ``probabilities``, regressors ``prediction``.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import onnx
 import xgboost
@@ -34,9 +36,9 @@ def booster_to_onnx(booster: xgboost.Booster, plan: Plan) -> bytes:
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     width = len(plan.features.columns)
-    converted = convert_xgboost(
-        booster, initial_types=[(_MATRIX, FloatTensorType([None, width]))], target_opset=_OPSET
-    ).graph
+    types = [(_MATRIX, FloatTensorType([None, width]))]
+    with _nodes_numbered_once():
+        converted = convert_xgboost(booster, initial_types=types, target_opset=_OPSET).graph
     inputs, nodes, encoded = [], [], []
     for position, column in enumerate(plan.features.columns):
         text = column.kind == "category"
@@ -50,6 +52,34 @@ def booster_to_onnx(booster: xgboost.Booster, plan: Plan) -> bytes:
         [*nodes, *converted.node], "loopline", inputs, list(converted.output), list(converted.initializer)
     )
     return _finish(graph, plan)
+
+
+@contextlib.contextmanager
+def _nodes_numbered_once() -> Iterator[None]:
+    """Let the converter walk through a tree in time that grows with its nodes.
+
+    It turns a split by a set of categories into a chain of comparisons that share what lies below, and then numbers
+    all below once for each of them, at every level again: hours for a column of a hundred categories. The numbers are
+    the same when what is numbered is not visited again.
+    """
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import XGBConverter
+
+    def number(root: dict, numbers: dict | None = None) -> dict:
+        numbers = {} if numbers is None else numbers
+        waiting = [root]
+        while waiting:
+            node = waiting.pop()
+            if node["nodeid"] not in numbers:
+                numbers[node["nodeid"]] = len(numbers)
+                waiting.extend(reversed(node.get("children", ())))
+        return numbers
+
+    original = XGBConverter.__dict__["_remap_nodeid"]
+    XGBConverter._remap_nodeid = staticmethod(number)
+    try:
+        yield
+    finally:
+        XGBConverter._remap_nodeid = original
 
 
 def _encoder(name: str, code: str, categories: tuple[str, ...]) -> onnx.NodeProto:

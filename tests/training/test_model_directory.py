@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from training_tables import OTHERS, make_table
 
-from loopline.components.data.tables import read_table
+from loopline.components.data.schema import Column, Schema
+from loopline.components.data.tables import read_table, write_table
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest, verify_model
 from loopline.components.model.predictor import feature_columns, load_predictor
@@ -26,8 +27,6 @@ ESTIMATORS = {
 
 
 def _plan(tables, target):
-    from loopline.components.data.schema import Schema
-
     return plan_training(tables.train, Schema.load(tables.schema), target, exclude=OTHERS[target])
 
 
@@ -61,12 +60,21 @@ def test_sklearn_predicts_as_trained(tables, target, estimator):
     assert manifest.conversion.get("reason") or manifest.conversion["status"] == "converted"
 
 
+def test_columns_of_many_texts_convert(tables):
+    """The converter alone would number the nodes below each set of texts once a text, at every level: for hours."""
+    random = np.random.default_rng(0)
+    texts = {name: [f"{name}{i}" for i in random.integers(0, 100, 3000)] for name in ("dest", "tail", "model")}
+    target = pa.array((np.char.str_len(texts["dest"]) + random.normal(size=3000) > 5).tolist())
+    write_table(tables.train, pa.table({**texts, "late": target}))
+    columns = [Column(name, "category", categories=tuple(sorted(set(values)))) for name, values in texts.items()]
+    Schema((*columns, Column("late", "boolean"))).save(tables.schema)
+    manifest = train_boosted_trees(tables.train, None, tables.schema, tables.model, target="late", rounds=30)
+    assert manifest.format == "onnx"
+
+
 def test_a_model_that_onnx_cannot_express_falls_back_and_says_why(tables, monkeypatch):
     """The feature names are those of the graph's outputs, which ONNX cannot tell apart."""
     table = read_table(tables.train).select(["size", "count", "late"]).rename_columns(["label", "count", "late"])
-    from loopline.components.data.schema import Column, Schema
-    from loopline.components.data.tables import write_table
-
     write_table(tables.train, table)
     Schema((Column("label", "number"), Column("count", "integer"), Column("late", "boolean"))).save(tables.schema)
     manifest = train_boosted_trees(tables.train, None, tables.schema, tables.model, target="late", rounds=5)
