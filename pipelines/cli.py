@@ -10,6 +10,7 @@ from loopline.pipelines.progress import StepFailed
 
 #: Every command and what it does; its module is of the same name under loopline.pipelines.commands.
 COMMANDS = {
+    "init": "look at a table and write a project for it",
     "run": "run a pipeline on this machine",
     "submit": "run a pipeline on Data Science Pipelines and follow it",
     "follow": "follow a run that goes on there",
@@ -32,6 +33,8 @@ _EPILOG = """\
 examples:
   loopline demo
       train on real flights, deliver to three sites, replay seven months; --fast for two
+  loopline init churn --data customers.csv --target churned
+      look at your own table and write what a run needs: loopline run training -f churn/params.yaml
   loopline run training --help
       what the training pipeline does and every parameter it takes
   loopline run training --uri data.csv --target churned --name churn

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from loopline.components.data.sources import Source
-from loopline.components.data.streams import check_encoding, open_text
+from loopline.components.data.streams import EncodingError, check_encoding, encoding_message, open_text
 from loopline.components.errors import InputError
 from loopline.components.parameters import parse_object
 
@@ -91,6 +91,31 @@ class CsvFormat:
         delimiter = self.delimiter or find_delimiter(text, whole)
         decimal_point = self.decimal_point or find_decimal_point(text, delimiter, whole)
         return dataclasses.replace(self, delimiter=delimiter, decimal_point=decimal_point)
+
+
+def first_row(source: Source, form: CsvFormat) -> tuple[list[str], CsvFormat]:
+    """Read the first row of a CSV, which should be the columns' names.
+
+    Args:
+        source: The file.
+        form: How it is written, as far as that is known.
+
+    Returns:
+        The fields of the row, none when the file is empty, and how the file is written.
+
+    Raises:
+        InputError: The file cannot be opened or decoded.
+    """
+    form = form.completed(source)
+    with open_text(source, form.encoding) as stream:
+        data = stream.read(_HEAD)
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        if len(data) < _HEAD or error.start < len(data) - 4:
+            raise EncodingError(encoding_message(source.name, "utf-8", error.start)) from None
+        text = data[: error.start].decode("utf-8").removeprefix("\ufeff")
+    return next(iter(_rows(text, form.delimiter, True)), []), form
 
 
 def _check(name: str, value: object) -> None:

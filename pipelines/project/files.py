@@ -1,0 +1,280 @@
+"""Write what a run needs as YAML that says why each value is what it is."""
+
+import json
+from collections.abc import Iterable
+
+import yaml
+
+from loopline.components.data.summary import ColumnSummary
+from loopline.pipelines.project.goal import Goal
+from loopline.pipelines.project.plan import Plan
+
+_WIDTH = 118
+#: Comments begin here where the value leaves room.
+_COMMENT = 44
+
+
+def params_file(plan: Plan, project: str) -> str:
+    """Write the parameters of the training pipeline.
+
+    Args:
+        plan: What to say.
+        project: The project's folder as a person types it, for the commands in the comments.
+
+    Returns:
+        YAML.
+    """
+    look, goal = plan.look, plan.goal
+    rows = f"{look.rows:,} rows" if look.whole else f"the first {look.rows:,} rows"
+    blocks = [
+        _note(
+            f"Parameters of the training pipeline: `loopline run training -f {project}/params.yaml`. `loopline init` "
+            f"wrote them after looking at {shown(look.name)} ({rows}, {len(look.columns):,} columns). Change what you "
+            "know better; `loopline run training --help` explains every parameter."
+        ),
+        _source(plan),
+        [*_note(f"What to predict: {describe_goal(goal)}."), f"target: {scalar(goal.target)}", f"task: {goal.task}"],
+        [*_note("The model's name, in the registry and at the sites."), f"name: {scalar(plan.name)}"],
+        _excluded(plan),
+        _split(plan),
+        _expectations(plan),
+        _on_error(plan),
+        _learning(plan),
+        _remarks(plan),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def monitoring_file(plan: Plan, project: str) -> str:
+    """Write the parameters of the monitoring pipeline.
+
+    Args:
+        plan: What to say.
+        project: The project's folder as a person types it.
+
+    Returns:
+        YAML.
+    """
+    goal = plan.goal
+    blocks = [
+        _note(
+            f"Parameters of the monitoring pipeline: `loopline run monitoring -f {project}/monitoring.yaml`, once the "
+            f"model is delivered (`loopline run delivery --name {plan.name}`) and was asked. `loopline run monitoring "
+            "--help` explains every parameter."
+        ),
+        [f"name: {scalar(plan.name)}", f"target: {scalar(goal.target)}", f"task: {goal.task}"],
+        [*_note("What the model was trained on; a retraining adds the traffic that has its truth."), *_history(plan)],
+    ]
+    if goal.rare:
+        rule = {goal.target: plan.rules[goal.target]}
+        blocks.append(
+            [
+                *_note("As in params.yaml: classes with too few rows are set aside."),
+                "expectations:",
+                *_rule_lines(rule.items(), plan),
+            ]
+        )
+    blocks += [
+        [
+            *_note(
+                f"Where the true {shown(goal.target)} arrives, later: CSV or Parquet with the columns request_id, row "
+                f"and {shown(goal.target)}. Without truth there is drift to see, and no judgment."
+            ),
+            "# truth: truth/*.csv",
+        ],
+        [*_note("The hours to look at, and how many labeled rows are needed for a verdict."), "hours: 24.0",
+         f"min_labels: {max(100, min(1000, plan.goal.rows // 5))}"],
+        [
+            *_note(
+                "What runs the drift tests: alibi (Business Source License: production use needs a license) or scipy."
+            ),
+            "engine: scipy",
+        ],
+    ]  # fmt: skip
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def describe_goal(goal: Goal, most: int = 4) -> str:
+    """Say what is predicted and how it is spread.
+
+    Args:
+        goal: The goal.
+        most: The most classes to name.
+
+    Returns:
+        For example ``2 classes, 'no' 73.5%, 'yes' 26.5%``.
+    """
+    if not goal.is_classification:
+        text = "a quantity"
+    else:
+        shares = [f"{shown(value)} {rows / goal.rows:.1%}" for value, rows in list(goal.classes.items())[:most]]
+        more = f" and {len(goal.classes) - most} more" if len(goal.classes) > most else ""
+        text = f"{len(goal.classes)} classes, {', '.join(shares)}{more}"
+    return f"{text} ({goal.remark})" if goal.remark else text
+
+
+def shown(value: object) -> str:
+    """Return a name or value as comments and terminals can show it: in quotes when it is text, escaped."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:56] + "...'"
+
+
+def scalar(value: object) -> str:
+    """Return a value as YAML on one line, fit to stand in a list or mapping."""
+    text = yaml.safe_dump([value], allow_unicode=True, width=float("inf"), default_flow_style=True).strip()[1:-1]
+    return json.dumps(value) if "\n" in text else text
+
+
+def _source(plan: Plan) -> list[str]:
+    look = plan.look
+    lines = _note(
+        "The data: a path or glob (absolute, so that a run may start anywhere), s3://bucket/key or https://"
+        + (f"; {look.written}." if look.written else ".")
+    )
+    lines.append(f"uri: {scalar(look.uri)}")
+    if look.csv:
+        lines += _csv(plan)
+    if plan.keep:
+        lines += [*_note("All columns but those that hold infinite values in many rows."), "columns:"]
+        lines += [f"  - {scalar(name)}" for name in plan.keep]
+    return lines
+
+
+def _csv(plan: Plan) -> list[str]:
+    why = []
+    if "encoding" in plan.look.csv:
+        why.append("the text is not UTF-8: look whether its letters come out right, else name another encoding")
+    if "null_values" in plan.look.csv:
+        why.append("among numbers these words mean that there is none")
+    options = [f"  {key}: {_value(value)}" for key, value in plan.look.csv.items()]
+    text = "; ".join(why)
+    return [*_note(f"{text[0].upper()}{text[1:]}."), "csv:", *options]
+
+
+def _history(plan: Plan) -> list[str]:
+    lines = [f"history: {scalar(plan.look.uri)}"]
+    if plan.split.method == "time":
+        lines.append(f"history_time: {scalar(plan.split.column)}")
+    if plan.look.csv:
+        lines += ["csv:", *(f"  {key}: {_value(value)}" for key, value in plan.look.csv.items())]
+    return lines
+
+
+def _excluded(plan: Plan) -> list[str]:
+    lines = []
+    if plan.left_out:
+        shown_few = [f"{shown(name)} ({reason})" for name, reason in list(plan.left_out.items())[:5]]
+        more = f" and {len(plan.left_out) - 5:,} more" if len(plan.left_out) > 5 else ""
+        lines += _note(f"Training leaves out by itself: {'; '.join(shown_few)}{more}.")
+    if not plan.exclude:
+        return [*lines, *_note("Columns not to learn from, e.g. what is known only after the target."), "exclude: []"]
+    lines += [*_note("Columns not to learn from. Take one off the list to learn from it."), "exclude:"]
+    return lines + [_commented(f"  - {scalar(name)}", reason) for name, reason in plan.exclude.items()]
+
+
+def _split(plan: Plan) -> list[str]:
+    split = plan.split
+    lines = [*_note(f"How the rows are split: {split.reason}."), f"split_method: {split.method}"]
+    if split.column:
+        lines.append(f"split_column: {scalar(split.column)}")
+    if split.test_start:
+        share = f"{split.share:.1%} of the rows; move it on when newer rows come"
+        lines.append(_commented(f"test_start: {scalar(split.test_start)}", share))
+    else:
+        lines.append(_commented(f"test_size: {split.test_size}", "share of the rows that the model is judged on"))
+    return [*lines, _commented(f"validation_size: {split.validation_size}", "share that says when to stop training")]
+
+
+def _expectations(plan: Plan) -> list[str]:
+    lines = _note(
+        "What the data must look like, in this run and in later ones; what is not said here is taken from the data "
+        "themselves. Keys: nullable, minimum, maximum, categories, kind. Correct and add what you know."
+    )
+    lines += ["expectations:", *_rule_lines(plan.rules.items(), plan)]
+    free = [name for name in plan.features if name not in plan.rules][: 20 if not plan.unruled else 0]
+    lines += [_commented(f"  # {scalar(name)}: {{}}", _seen(plan, plan.look[name])) for name in free]
+    if plan.unruled:
+        lines += _note(f"{plan.unruled:,} more columns have no rule, for want of space in a run's parameters.", "  ")
+    return lines
+
+
+def _rule_lines(rules: Iterable[tuple[str, dict]], plan: Plan) -> list[str]:
+    lines = []
+    for name, rule in rules:
+        fields = ", ".join(f"{key}: {_value(value)}" for key, value in rule.items())
+        lines.append(_commented(f"  {scalar(name)}: {{{fields}}}", _seen(plan, plan.look[name])))
+    return lines
+
+
+def _seen(plan: Plan, column: ColumnSummary) -> str:
+    """Say what a column holds, without any value of it."""
+    kind = {"category": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
+    text = kind.get(column.kind, column.kind)
+    if column.name == plan.goal.target:
+        text = f"the target, {text}"
+    if column.counts is not None and column.kind == "category":
+        text += f", {len(column.counts):,} different"
+    return text + (f", {column.missing / column.rows:.1%} missing" if column.missing else "")
+
+
+def _on_error(plan: Plan) -> list[str]:
+    if plan.set_aside:
+        lines = _note(
+            f"Rows that break a rule are set aside and reported: {'; '.join(plan.set_aside)}. Or fail, to stop."
+        )
+        return [*lines, "on_error: quarantine"]
+    lines = _note("A row that breaks a rule stops the run; quarantine sets it aside and reports it.")
+    return [*lines, "on_error: fail"]
+
+
+def _learning(plan: Plan) -> list[str]:
+    lines = _note("How to learn: parameters of XGBoost, and the most boosting rounds.")
+    lines += ["params: {max_depth: 6, learning_rate: 0.1}"]
+    why = ""
+    if not plan.split.validation_size:
+        why = "few: there are no rows to spare that say when to stop"
+    elif plan.rounds < 300:
+        why = f"each is a tree for each of {len(plan.goal.classes)} classes"
+    lines.append(_commented(f"rounds: {plan.rounds}", why))
+    if plan.is_imbalanced:
+        share = f"{plan.goal.smallest / plan.goal.rows:.2%}"
+        lines += [
+            *_note(
+                f"The smallest class is {share} of the rows. With balanced weights it is found more often, and the "
+                "probabilities no longer say how often it happens."
+            ),
+            "# class_weight: balanced",
+        ]
+    if plan.slices:
+        slices = ", ".join(scalar(name) for name in plan.slices)
+        lines += [*_note("Columns to report by, each of their values by itself."), f"# slices: [{slices}]"]
+    return lines
+
+
+def _remarks(plan: Plan) -> list[str]:
+    if not plan.remarks:
+        return []
+    lines = _note("Worth a look:")
+    for remark in plan.remarks[:20]:
+        lines += _note(f"- {remark}", hanging="  ")
+    return lines
+
+
+def _value(value: object) -> str:
+    return f"[{', '.join(scalar(entry) for entry in value)}]" if isinstance(value, list) else scalar(value)
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line.ljust(_COMMENT - 2)}  # {comment}" if comment else line
+
+
+def _note(text: str, indent: str = "", hanging: str = "") -> list[str]:
+    """Break a comment into lines at blanks."""
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(indent) + 2 + len(line) + 1 + len(word) > _WIDTH:
+            lines.append(line)
+            line = hanging + word
+        else:
+            line = f"{line} {word}" if line else word
+    return [f"{indent}# {line}" for line in [*lines, line]]
