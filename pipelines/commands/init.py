@@ -1,6 +1,7 @@
 """``loopline init``: a project for a table of one's own."""
 
 import argparse
+import sys
 
 _DESCRIPTION = """\
 Look at a table and write a project for it: what a run needs, each value with the reason for it.
@@ -36,6 +37,8 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def _init(options: argparse.Namespace) -> int:
+    if sys.stderr.isatty():
+        print("Looking at the data ...", file=sys.stderr)
     from loopline.pipelines.project.create import create_project
 
     print(create_project(options.folder, options.data, options.target, options.name))

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.hashing import row_hashes
 from loopline.components.data.log_columns import PREFIX
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.model.directory import output_names
@@ -15,6 +16,8 @@ from loopline.pipelines.project.look import Look
 
 #: Fewer values than this say nothing about whether they repeat.
 FEWEST_VALUES = 20
+#: The share of repeated rows that is worth a word.
+_OFTEN = 0.02
 _ID = re.compile(
     r"(^|[\W_])(id|ids|uid|uuid|guid|key|index|idx|serial|rownum|nr|no|number|num)([\W_]|$)", re.IGNORECASE
 )
@@ -85,7 +88,10 @@ def _reason(look: Look, column: ColumnSummary) -> str:
     if present < FEWEST_VALUES or column.kind == "boolean":
         return ""
     if column.kind == "category":
-        return "different in nearly every row" if distinct >= 0.95 * present else ""
+        what = {"dates": "dates read as text, ", "numbers": "numbers read as text, "}.get(
+            _dressed(pc.unique(values)), ""
+        )
+        return f"{what}different in nearly every row" if distinct >= 0.95 * present else ""
     if column.kind == "number" and not _all_whole(values):
         return ""
     if is_named_like_an_id(column.name) and distinct >= 0.95 * present:
@@ -108,7 +114,7 @@ def _all_whole(values: pa.Array) -> bool:
 
 
 def findings(look: Look, goal: Goal, excluded: Sequence[str]) -> list[str]:
-    """Say what in the features deserves a person's look.
+    """Say what in the rows and the features deserves a person's look.
 
     Args:
         look: The table.
@@ -119,6 +125,9 @@ def findings(look: Look, goal: Goal, excluded: Sequence[str]) -> list[str]:
         A sentence each.
     """
     found = []
+    repeated = _repeated(look)
+    if repeated >= _OFTEN:
+        found.append(f"{repeated:.0%} of the rows repeat an earlier one: are they meant to count twice?")
     for column in look.columns:
         if column.name == goal.target or column.name in excluded:
             continue
@@ -135,20 +144,35 @@ def findings(look: Look, goal: Goal, excluded: Sequence[str]) -> list[str]:
     return found
 
 
+def _repeated(look: Look) -> float:
+    """Return the share of the sample's rows that occurred before."""
+    batches = look.sample.combine_chunks().to_batches()
+    hashes = np.concatenate([row_hashes(batch) for batch in batches])
+    return 1 - len(np.unique(hashes)) / len(hashes)
+
+
 def _text_finding(name: str, values: pa.Array) -> str:
-    if len(values) < 2:
-        return ""
-
-    def share(pattern: str) -> float:
-        return pc.mean(pc.match_substring_regex(values, pattern).cast(pa.float64())).as_py()
-
-    if share(_DATE) > 0.9:
+    kind = _dressed(values)
+    if kind == "dates":
         return f"{name!r} holds dates that are read as text: written like 2026-03-01 they could order the rows."
-    if share(_DRESSED) > 0.9 and share(_PLAIN) < 0.5:
+    if kind == "numbers":
         return f"{name!r} holds numbers that are read as text, for their separators or units: write plain numbers."
     if pc.any(pc.match_substring_regex(values, r"^\s|\s$")).as_py():
         return f"{name!r} holds texts with blanks at their ends: with and without are two values."
     return ""
+
+
+def _dressed(values: pa.Array) -> str:
+    """Say what texts are that a person reads as something else: dates, numbers, or nothing."""
+
+    def share(pattern: str) -> float:
+        return pc.mean(pc.match_substring_regex(values, pattern).cast(pa.float64())).as_py() or 0.0
+
+    if len(values) < 2:
+        return ""
+    if share(_DATE) > 0.9:
+        return "dates"
+    return "numbers" if share(_DRESSED) > 0.9 and share(_PLAIN) < 0.5 else ""
 
 
 def _number_finding(column: ColumnSummary, values: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from loopline.pipelines.project.goal import choose_goal
 from loopline.pipelines.project.look import take_look
 from loopline.pipelines.project.notebook import explore_notebook
 from loopline.pipelines.project.plan import Plan, make_plan, model_name
-from loopline.pipelines.project.words import describe_plan
+from loopline.pipelines.project.printout import describe_plan
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import yaml
 
 from loopline.components.data.summary import ColumnSummary
-from loopline.pipelines.project.goal import Goal
 from loopline.pipelines.project.plan import Plan
+from loopline.pipelines.project.words import by_reason, describe_goal, shown
 
 _WIDTH = 118
 #: Comments begin here where the value leaves room.
@@ -94,31 +94,6 @@ def monitoring_file(plan: Plan, project: str) -> str:
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def describe_goal(goal: Goal, most: int = 4) -> str:
-    """Say what is predicted and how it is spread.
-
-    Args:
-        goal: The goal.
-        most: The most classes to name.
-
-    Returns:
-        For example ``2 classes, 'no' 73.5%, 'yes' 26.5%``.
-    """
-    if not goal.is_classification:
-        text = "a quantity"
-    else:
-        shares = [f"{shown(value)} {rows / goal.rows:.1%}" for value, rows in list(goal.classes.items())[:most]]
-        more = f" and {len(goal.classes) - most} more" if len(goal.classes) > most else ""
-        text = f"{len(goal.classes)} classes, {', '.join(shares)}{more}"
-    return f"{text} ({goal.remark})" if goal.remark else text
-
-
-def shown(value: object) -> str:
-    """Return a name or value as comments and terminals can show it: in quotes when it is text, escaped."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:56] + "...'"
-
-
 def scalar(value: object) -> str:
     """Return a value as YAML on one line, fit to stand in a list or mapping."""
     text = yaml.safe_dump([value], allow_unicode=True, width=float("inf"), default_flow_style=True).strip()[1:-1]
@@ -163,9 +138,7 @@ def _history(plan: Plan) -> list[str]:
 def _excluded(plan: Plan) -> list[str]:
     lines = []
     if plan.left_out:
-        shown_few = [f"{shown(name)} ({reason})" for name, reason in list(plan.left_out.items())[:5]]
-        more = f" and {len(plan.left_out) - 5:,} more" if len(plan.left_out) > 5 else ""
-        lines += _note(f"Training leaves out by itself: {'; '.join(shown_few)}{more}.")
+        lines += _note(f"Training leaves out by itself: {'; '.join(by_reason(plan.left_out, most=5))}.")
     if not plan.exclude:
         return [*lines, *_note("Columns not to learn from, e.g. what is known only after the target."), "exclude: []"]
     lines += [*_note("Columns not to learn from. Take one off the list to learn from it."), "exclude:"]

@@ -74,7 +74,11 @@ class Look:
         values = self.sample.column(name).combine_chunks().drop_null()
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-        return values.filter(pc.invert(pc.is_nan(values))) if pa.types.is_floating(values.type) else values
+        if not pa.types.is_floating(values.type):
+            return values
+        # Arrow computes little with half precision.
+        values = values.cast(pa.float64())
+        return values.filter(pc.invert(pc.is_nan(values)))
 
 
 def take_look(uri: str, folder: Path, target: str = "") -> Look:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection
+import unicodedata
 from dataclasses import dataclass
 
 from loopline.components.data.summary import ColumnSummary
@@ -12,13 +12,14 @@ from loopline.pipelines.project.goal import Goal
 from loopline.pipelines.project.leaks import find_leaks
 from loopline.pipelines.project.look import Look
 from loopline.pipelines.project.splits import Split, choose_split, group_columns
+from loopline.pipelines.project.words import some
 
 #: A run's parameters may have 10 kB on a cluster; rules for columns get less than half of that.
 RULES_BYTES = 4000
 #: Values of a text column are listed when there are no more, each in as many rows: nobody is known by one of them.
 MOST_VALUES, FEWEST_ROWS_OF_A_VALUE = 12, 10
-#: A class below this share of the rows is easily overlooked.
-IMBALANCED = 0.1
+#: A class with less than this part of an even share of the rows is easily overlooked.
+IMBALANCED = 0.2
 #: Boosting rounds as a pipeline takes them by itself, and trees in all that a table of many classes may have.
 _ROUNDS, _MOST_TREES = 300, 6000
 
@@ -60,7 +61,8 @@ class Plan:
     @property
     def is_imbalanced(self) -> bool:
         """Whether a class is rare."""
-        return self.goal.is_classification and self.goal.smallest < IMBALANCED * self.goal.rows
+        goal = self.goal
+        return goal.is_classification and goal.smallest * len(goal.classes) < IMBALANCED * goal.rows
 
     @property
     def slices(self) -> list[str]:
@@ -134,20 +136,6 @@ def _sort_columns(look: Look, goal: Goal) -> tuple[dict[str, str], dict[str, str
     return {n: exclude[n] for n in look.names if n in exclude}, left_out, {}
 
 
-def some(names: Collection[str], most: int = 5) -> str:
-    """Name some columns.
-
-    Args:
-        names: All of them.
-        most: The most to name.
-
-    Returns:
-        Their names in quotes, and how many more there are.
-    """
-    shown = ", ".join(map(repr, list(names)[:most]))
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
 def _rules(look: Look, goal: Goal, features: list[str], exclude: dict[str, str]) -> tuple[dict[str, dict], int]:
     """Draft rules for the target and the features, as many as there is space for."""
     rules = {goal.target: _target_rule(goal)}
@@ -210,4 +198,5 @@ def _rounds(goal: Goal, split: Split) -> int:
 
 def model_name(folder: str) -> str:
     """Make a model's name of a folder's, as registries, images and Kubernetes take it."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:50].strip("-") or "model"
+    plain = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:50].strip("-") or "model"

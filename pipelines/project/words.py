@@ -1,63 +1,62 @@
-"""What was seen of a table and decided for it, in some ten lines for a person to read."""
+"""How names, values and goals are called in comments and on terminals."""
 
-import textwrap
-from collections import Counter
+from collections.abc import Collection
 
-from loopline.pipelines.project.files import describe_goal, shown
-from loopline.pipelines.project.plan import Plan
+from loopline.pipelines.project.goal import Goal
 
-_WIDTH, _LABEL = 110, 11
-_KINDS = {"integer": "numbers", "number": "numbers", "category": "text", "boolean": "true or false"}
+_LONGEST = 60
 
 
-def describe_plan(plan: Plan) -> str:
-    """Say what was seen and decided.
+def shown(value: object) -> str:
+    """Return a name or value as comments and terminals can show it: text in quotes, escaped and not too long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 4] + "...'"
+
+
+def some(names: Collection[str], most: int = 5) -> str:
+    """Name some columns.
 
     Args:
-        plan: The plan.
+        names: All of them.
+        most: The most to name.
 
     Returns:
-        Lines of text.
+        Their names in quotes, and how many more there are.
     """
-    look, goal = plan.look, plan.goal
-    rows = f"{look.rows:,} rows" if look.whole else f"the first {look.rows:,} rows"
-    written = f"; {look.written}" if look.written else ""
-    kinds = Counter(_KINDS[look[name].kind] for name in plan.features)
-    of_kinds = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
-    lines = [
-        f"{shown(look.name)}: {rows}, {len(look.columns):,} columns{written}",
-        _line("target", f"{shown(goal.target)}, {goal.task}: {describe_goal(goal)}"),
-        _line("features", f"{len(plan.features):,} columns: {of_kinds}"),
-    ]
-    gone = [f"{shown(name)} ({reason})" for name, reason in {**plan.exclude, **plan.left_out}.items()]
-    if gone:
-        more = f" and {len(gone) - 6:,} more, in params.yaml" if len(gone) > 6 else ""
-        lines.append(_line("left out", "; ".join(gone[:6]) + more))
-    lines.append(_line("split", _split(plan)))
-    if plan.set_aside:
-        lines.append(_line("set aside", "; ".join(plan.set_aside)))
-    if "encoding" in look.csv:
-        lines.append(_line("encoding", f"not UTF-8, read as {look.csv['encoding']}: do its letters come out right?"))
-    if plan.is_imbalanced:
-        lines.append(
-            _line("balance", f"the smallest class has {goal.smallest:,} rows: see class_weight in params.yaml")
-        )
-    for remark in plan.remarks[:4]:
-        lines.append(_line("look at", remark))
-    if len(plan.remarks) > 4:
-        lines.append(_line("", f"{len(plan.remarks) - 4:,} more remarks are at the end of params.yaml"))
-    return "\n".join(lines)
+    text = ", ".join(shown(name) for name in list(names)[:most])
+    return text + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def _split(plan: Plan) -> str:
-    split = plan.split
-    if split.test_start:
-        return f"{split.reason}; the test begins with {split.test_start}, {split.share:.0%} of the rows"
-    return f"{split.reason}; {split.share:.0%} of the rows to test on, {split.validation_size:.0%} for validation"
+def by_reason(reasons: dict[str, str], most: int = 3) -> list[str]:
+    """Name columns together that have the same reason.
+
+    Args:
+        reasons: The reason by column.
+        most: The most columns to name for each.
+
+    Returns:
+        Columns and reason, one text a reason.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{some(group, most)} ({reason})" for reason, group in names.items()]
 
 
-def _line(label: str, text: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=f"  {label}".ljust(_LABEL + 2), subsequent_indent=" " * (_LABEL + 2),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+def describe_goal(goal: Goal, most: int = 4) -> str:
+    """Say what is predicted and how it is spread.
+
+    Args:
+        goal: The goal.
+        most: The most classes to name.
+
+    Returns:
+        For example ``2 classes, 'no' 73.5%, 'yes' 26.5%``.
+    """
+    if not goal.is_classification:
+        text = "a quantity"
+    else:
+        shares = [f"{shown(value)} {rows / goal.rows:.1%}" for value, rows in list(goal.classes.items())[:most]]
+        more = f" and {len(goal.classes) - most} more" if len(goal.classes) > most else ""
+        text = f"{len(goal.classes)} classes, {', '.join(shares)}{more}"
+    return f"{text} ({goal.remark})" if goal.remark else text
