@@ -42,7 +42,7 @@ def setup(_words=()) -> int:
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
     python = find_python()
-    print(f"Setting up .venv with {python} (about 2.3 GB, some minutes the first time) ...", flush=True)
+    print(f"Setting up .venv with {python} (about 2.5 GB, some minutes the first time) ...", flush=True)
     shutil.rmtree(VENV, ignore_errors=True)
     made = subprocess.run([python, "-m", "venv", str(VENV)], capture_output=True, text=True)
     if made.returncode:
