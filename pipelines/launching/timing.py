@@ -10,8 +10,10 @@ from loopline.components.errors import InputError
 from loopline.pipelines.launching.cron import Cron
 from loopline.pipelines.launching.words import describe, describe_seconds
 
-_PERIOD = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_PERIOD = re.compile(r"(?:(\d{1,15})d)?(?:(\d{1,15})h)?(?:(\d{1,15})m)?(?:(\d{1,15})s)?")
 _SHORTEST_S = 60
+#: A hundred of the longest are still within the years that Python counts.
+_LONGEST_S = 366 * 86400
 #: So many gaps between times are looked at for the longest.
 _GAPS = 100
 
@@ -69,7 +71,8 @@ class Timing:
         try:
             if trigger.cron_schedule:
                 return cls(Cron.parse(schedule.cron or ""), 0, begin)
-            return cls(None, int(schedule.interval_second), begin)
+            period_s = int(schedule.interval_second)
+            return cls(None, period_s, begin) if 0 < period_s <= _LONGEST_S else None
         except (InputError, ValueError, TypeError):
             return None
 
@@ -142,10 +145,12 @@ class Timing:
 
 def _read_period(text: str) -> int:
     found = _PERIOD.fullmatch("".join(text.lower().split()))
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0, 0)
-    total = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds).total_seconds() if days < 10**5 else 0
+    units = (86400, 3600, 60, 1)
+    total = sum(int(part or 0) * unit for part, unit in zip(found.groups(), units, strict=True)) if found else 0
     if not total:
         raise InputError(f"Period {text!r} cannot be read: write days, hours and minutes, like 6h, 90m or 1d12h.")
     if total < _SHORTEST_S:
         raise InputError(f"Period {text!r} is shorter than a minute: write at least 1m.")
-    return int(total)
+    if total > _LONGEST_S:
+        raise InputError(f"Period {text!r} is longer than a year: write at most 366d.")
+    return total

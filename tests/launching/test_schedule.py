@@ -331,7 +331,11 @@ def test_what_somebody_else_made_is_shown_as_far_as_it_can_be_read(server):
     server.add_recurring(
         common | {"display_name": "newest", "trigger": {"periodic_schedule": {"interval_second": "60"}}}
     )
-    five, newest = schedules()
+    server.add_recurring(
+        common | {"display_name": "wild", "trigger": {"periodic_schedule": {"interval_second": "9000000000000"}}}
+    )
+    five, newest, wild = schedules()
+    assert (wild.words, wild.next_times()) == ("not known", [])
     assert (five.words, five.next_times()) == ("cron '0 2 * * *'", [])
     assert newest.pipeline == "training, the newest version"
 
