@@ -6,12 +6,12 @@ In a pod it is the cluster's own, asked as the pod's account; on a laptop the on
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 from loopline.pipelines.doctor.place import Place
+from loopline.pipelines.launching.cluster import kubeconfigs
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -86,8 +86,10 @@ class Cluster:
         return self.ask(lambda client, **limits: _get(client, path, **limits))
 
     def _connect(self) -> "ApiClient":
-        if not self._place.in_cluster and not _kubeconfigs():
+        files = os.pathsep.join(kubeconfigs())
+        if not self._place.in_cluster and not files:
             raise NoClusterError("This is no pod, and there is no kubeconfig: log in with `oc login`.")
+        import yaml
         from kubernetes import client, config
 
         configuration = client.Configuration()
@@ -98,10 +100,10 @@ class Cluster:
                 config.load_incluster_config(client_configuration=configuration)
                 self.namespace = self.namespace or self._place.namespace
             else:
-                config.load_kube_config(client_configuration=configuration, persist_config=False)
-                _, current = config.list_kube_config_contexts()
+                config.load_kube_config(files, client_configuration=configuration, persist_config=False)
+                _, current = config.list_kube_config_contexts(files)
                 self.namespace = self.namespace or current["context"].get("namespace", "default")
-        except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as error:
+        except (config.ConfigException, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"The access to the cluster cannot be read ({reason}): log in with `oc login`.") from None
         configuration.verify_ssl = True  # whoever listens on the way would get the token
@@ -125,12 +127,6 @@ class Cluster:
         except InputError:
             return ""
         return review.status.user_info.username if review else ""
-
-
-def _kubeconfigs() -> list[Path]:
-    named = os.environ.get("KUBECONFIG", "")
-    files = [Path(name) for name in named.split(os.pathsep) if name] or [Path("~/.kube/config").expanduser()]
-    return [file for file in files if file.is_file()]
 
 
 def _get(opened: "ApiClient", path: str, **limits) -> dict:

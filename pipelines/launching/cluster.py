@@ -3,7 +3,6 @@
 import contextlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from loopline.components.errors import InputError
 from loopline.components.pipeline_connection import pod_namespace
@@ -29,10 +28,15 @@ class Cluster:
 
     @classmethod
     def find(cls) -> "Cluster | None":
-        """Return the cluster of this pod, else that of the kubeconfig; None when there is neither."""
-        namespace = pod_namespace()
-        if not namespace and not any(Path(file).expanduser().exists() for file in _kubeconfigs()):
+        """Return the cluster of this pod, else that of the kubeconfig; None when there is neither.
+
+        Raises:
+            InputError: The kubeconfig cannot be read.
+        """
+        namespace, files = pod_namespace(), os.pathsep.join(kubeconfigs())
+        if not namespace and not files:
             return None
+        import yaml
         from kubernetes import client, config
 
         settings = client.Configuration()
@@ -41,13 +45,16 @@ class Cluster:
                 config.load_incluster_config(settings)
             else:
                 # Said, since the client reads the variable when it is imported and never again.
-                files = os.pathsep.join(_kubeconfigs())
                 config.load_kube_config(files, client_configuration=settings)
                 namespace = config.list_kube_config_contexts(files)[1]["context"].get("namespace") or "default"
-        except (config.ConfigException, OSError, KeyError, TypeError):
-            return None
+        except (config.ConfigException, KeyError, TypeError):
+            return None  # nobody is logged in
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(
+                f"The kubeconfig {files} cannot be read ({type(error).__name__}): log in with `oc login`."
+            ) from None
         settings.verify_ssl = True  # also where `oc login` was told otherwise
-        settings.retries = 1
+        settings.retries = False
         return cls(namespace, client.ApiClient(settings))
 
     def read_token(self) -> str:
@@ -111,5 +118,7 @@ class Cluster:
         )
 
 
-def _kubeconfigs() -> list[str]:
-    return [file for file in os.environ.get("KUBECONFIG", "").split(os.pathsep) if file] or ["~/.kube/config"]
+def kubeconfigs() -> list[str]:
+    """Return the files that a login is kept in, as far as they are there."""
+    named = [file for file in os.environ.get("KUBECONFIG", "").split(os.pathsep) if file] or ["~/.kube/config"]
+    return [file for file in map(os.path.expanduser, named) if os.path.isfile(file)]

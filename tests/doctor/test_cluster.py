@@ -75,6 +75,14 @@ def test_what_may_not_be_read_is_skipped(cluster, tmp_path):
     assert examined.status == 0
 
 
+@pytest.mark.parametrize("text", [b"clusters: [", b"\xff\xfe"])
+def test_a_login_that_cannot_be_read_is_said(tmp_path, text):
+    (tmp_path / "config").write_bytes(text)
+    seen = doctor("cluster", KUBECONFIG=str(tmp_path / "config")).of("API")
+    assert seen["state"] == "warning"
+    assert "access to the cluster cannot be read" in seen["seen"]
+
+
 def test_another_namespace_is_looked_at(cluster):
     cluster.bind("admin", "ana", "ClusterRoleBinding")
     _server(cluster, "dspa")

@@ -107,11 +107,23 @@ def test_a_login_that_leads_nowhere_is_said(elsewhere, tmp_path, monkeypatch, st
             connect()
 
 
-def test_a_cluster_that_is_gone_is_said(elsewhere, tmp_path, monkeypatch):
+def test_a_cluster_that_is_gone_is_said(elsewhere, tmp_path, monkeypatch, caplog):
     with kubernetes_server(tmp_path) as (cluster, certificate):
         monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate)))
     with pytest.raises(InputError, match=r"does not answer .*log in with `oc login`"):
         connect()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", [b"clusters: [", b"\xff\xfe"])
+def test_a_login_that_cannot_be_read_is_said_where_it_is_needed(server, loopline, tmp_path, text):
+    (tmp_path / "kubeconfig").write_bytes(text)
+    found, host = {"KUBECONFIG": str(tmp_path / "kubeconfig")}, os.environ["KF_PIPELINES_ENDPOINT"]
+    needed = loopline("follow", "run-0", **found, KF_PIPELINES_SA_TOKEN_PATH="", KF_PIPELINES_ENDPOINT="")
+    assert (needed.returncode, len(needed.stderr.splitlines())) == (2, 1), needed.stderr
+    assert "kubeconfig cannot be read" in needed.stderr
+    told = loopline("schedules", "list", "--host", host, "--token-file", str(tmp_path / "token"), **found)
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 def test_a_login_without_a_token_is_said(elsewhere, tmp_path, monkeypatch):
