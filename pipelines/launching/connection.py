@@ -151,6 +151,7 @@ class Server:
         settings.proxy = select_proxy(self.host, get_environ_proxies(self.host))
         settings.api_key["authorization"], settings.api_key_prefix["authorization"] = "", "Bearer"
         settings.refresh_api_key_hook = self.connection.refresh_api_key_hook
+        settings.retries = False  # ``patiently`` does, and writes nothing into what is followed
         return kfp_server_api.ApiClient(settings)
 
 

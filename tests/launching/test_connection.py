@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from pipeline_server import TOKEN, Scenario, pipeline_server
 from workbench import DASHBOARD, PASSWORD, workbench
 
 from loopline.components.errors import InputError
-from loopline.pipelines.launching import submit
+from loopline.pipelines.launching import connection, submit
 from loopline.pipelines.launching.connection import connect
 
 PROGRAM = Path(sys.executable).with_name("loopline")
@@ -153,6 +154,15 @@ def test_what_cannot_be_used_is_said_in_one_sentence(elsewhere, loopline, tmp_pa
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert sentence in done.stderr
     assert "secret-token" not in done.stderr
+
+
+def test_a_server_that_is_gone_is_said_once(server, caplog, monkeypatch):
+    monkeypatch.setattr(connection, "PAUSES", (0.0,))
+    found = connect()
+    gone = replace(found, connection=replace(found.connection, host="https://127.0.0.1:1"))
+    with pytest.raises(InputError, match=r"The pipeline server does not answer \(NewConnectionError\)"):
+        gone.look(gone.runs.run_service_get_run, "run-0")
+    assert not caplog.records
 
 
 def test_an_unknown_authority_a_wrong_token_and_a_page_are_said(server, monkeypatch, tmp_path):
