@@ -157,6 +157,20 @@ def token_file(path: Path) -> Callable[[], str]:
     return read
 
 
+def bearer(token: str) -> Callable:
+    """Return what gives a question of ``requests`` its token: a header alone would yield to a login of ``.netrc``.
+
+    Args:
+        token: The token.
+    """
+
+    def sign(request):
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return sign
+
+
 def is_inside(host: str) -> bool:
     """Return whether a URL is that of a service of this cluster."""
     return (urlsplit(host).hostname or "").endswith((".svc", ".svc.cluster.local"))
@@ -203,7 +217,7 @@ def _ask_health(host: str, token: str, authority: str | None) -> dict | None:
     try:
         answer = requests.get(
             f"{host}/apis/v2beta1/healthz",
-            headers={"Authorization": f"Bearer {token}"},
+            auth=bearer(token),
             timeout=30,
             verify=authority or True,
             allow_redirects=False,

@@ -12,6 +12,7 @@ from loopline.components.errors import InputError, TemporaryError
 from loopline.components.pipeline_connection import (
     Connection,
     account_token,
+    bearer,
     check_token_may_go_to,
     endpoint_found_here,
     open_connection,
@@ -129,7 +130,7 @@ class Server:
             answer = requests.get(
                 self.host + path,
                 params=query,
-                headers={"Authorization": f"Bearer {self.connection.read_token()}"},
+                auth=bearer(self.connection.read_token()),
                 timeout=_TIMEOUT_S,
                 verify=self.connection.authority or True,
                 allow_redirects=False,

@@ -56,6 +56,11 @@ def test_elsewhere_two_arguments_are_enough(elsewhere, tmp_path, monkeypatch):
         assert TOKEN not in repr(vars(run)) + run._repr_html_()
 
 
+def test_a_login_of_netrc_does_not_take_the_tokens_place(server, tmp_path):
+    (tmp_path / ".netrc").write_text("default login somebody password something\n")
+    assert connect().read_text("/apis/v2beta1/healthz").startswith("{")
+
+
 def test_the_command_line_takes_a_file_and_no_token(elsewhere, loopline, tmp_path):
     with pipeline_server(tmp_path) as (server, variables):
         words = ["submit", *TRAINING, "--detach", "--host", variables["KF_PIPELINES_ENDPOINT"]]
