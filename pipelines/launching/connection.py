@@ -262,14 +262,14 @@ class _Login:
 def _find_host(login: _Login) -> str:
     if os.environ.get("KF_PIPELINES_ENDPOINT") or pod_namespace():
         return endpoint_found_here()
-    known = workbench.pipeline_server()
-    if known:
+    # Before Elyra's runtime, which may be of another cluster: that one must not get the login's token.
+    if login.cluster is not None:
+        return login.cluster.route()
+    if known := workbench.pipeline_server():
         return known
-    if login.cluster is None:
-        raise NoServerError(
-            "No pipeline server is known here: name it with --host, or log in to its cluster with `oc login`."
-        )
-    return login.cluster.route()
+    raise NoServerError(
+        "No pipeline server is known here: name it with --host, or log in to its cluster with `oc login`."
+    )
 
 
 def _namespace_in(host: str) -> str:

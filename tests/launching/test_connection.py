@@ -1,5 +1,6 @@
 """Where the server, the token and the certificate authority come from."""
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -95,6 +96,20 @@ def test_after_a_login_the_server_is_found_by_its_route(elsewhere, loopline, tmp
         assert done.returncode == 0, done.stderr
         assert "Next, in Europe/Berlin (as dspa says):" in done.stdout
         assert done.stdout.count("03:00 CE") == 5
+
+
+def test_the_token_of_a_login_goes_to_its_own_cluster(server, tmp_path, monkeypatch):
+    runtimes = tmp_path / ".local/share/jupyter/metadata/runtimes"
+    runtimes.mkdir(parents=True)
+    elsewhere = {"schema_name": "kfp", "metadata": {"api_endpoint": os.environ["KF_PIPELINES_ENDPOINT"]}}
+    (runtimes / "other.json").write_text(json.dumps(elsewhere))
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
+    monkeypatch.delenv("KF_PIPELINES_SA_TOKEN_PATH")
+    with kubernetes_server(tmp_path) as (cluster, certificate):
+        cluster.resources[ROUTE.format("ml")] = {"spec": {"host": "127.0.0.1:1"}}
+        monkeypatch.setenv("KUBECONFIG", str(cluster.write_kubeconfig(tmp_path, "ml", certificate)))
+        with pytest.raises(InputError, match=r"https://127\.0\.0\.1:1 does not answer"):
+            connect()
 
 
 @pytest.mark.parametrize(
