@@ -12,7 +12,10 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the options of ``follow``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = "Follow a run on Data Science Pipelines until it is over. Ctrl-C leaves it alone."
-    parser.epilog = f"{HELP}\n\nexit status: 0 the run succeeded, 1 it failed or was canceled."
+    parser.epilog = (
+        f"{HELP}\n\nexit status: 0 the run succeeded, 1 it failed or was canceled, 2 something given cannot be used; "
+        "130 after Ctrl-C."
+    )
     parser.add_argument("run", metavar="RUN_ID", help="the run, as `loopline submit` and the dashboard name it")
     add_server(parser)
     parser.set_defaults(command=_follow)
