@@ -33,7 +33,10 @@ def read_place(uri: str, what: str, verb: str = "go to") -> Bucket | Path:
     Raises:
         InputError: It is neither.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise InputError(f"{what} {uri!r} cannot be read: name a folder or s3://bucket/prefix.") from None
     if parts.scheme == "s3":
         if not parts.netloc:
             raise InputError(f"{what} {uri!r} names no bucket: write s3://bucket/prefix.")

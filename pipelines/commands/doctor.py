@@ -20,6 +20,9 @@ examples:
 
 exit status: 0 no problem, 1 at least one problem, 2 something given cannot be used."""
 
+#: Seconds that --timeout may give.
+_LONGEST_S = 3600
+
 
 def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """Add the options of ``doctor``."""
@@ -51,17 +54,12 @@ def _doctor(options: argparse.Namespace) -> int:
     import warnings
     from importlib.metadata import version
 
-    from loopline.components.errors import InputError
     from loopline.pipelines.doctor.checkup import AREAS, examine
-    from loopline.pipelines.doctor.features import PLATFORMS
     from loopline.pipelines.doctor.findings import PROBLEM
     from loopline.pipelines.doctor.report import Report, as_json
     from loopline.pipelines.doctor.settings import Settings
 
-    if unknown := [name for name in options.areas if name not in AREAS]:
-        raise InputError(f"There is no area {unknown[0]!r}: choose of {', '.join(AREAS)}.")
-    if options.openshift_ai and options.openshift_ai not in PLATFORMS:
-        raise InputError(f"OpenShift AI {options.openshift_ai!r} is not known: write one of {', '.join(PLATFORMS)}.")
+    _refuse(options)
     # What libraries tell of a server that is away, the findings tell better.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -85,3 +83,23 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         report.end()
     return int(any(finding.state == PROBLEM for area in areas for finding in area.findings))
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """Refuse what cannot be used, before anything is looked at."""
+    from loopline.components.errors import InputError
+    from loopline.components.pipeline_connection import check_is_https
+    from loopline.pipelines.doctor.checkup import AREAS
+    from loopline.pipelines.doctor.features import PLATFORMS
+    from loopline.pipelines.doctor.registry import read_reference
+    from loopline.pipelines.doctor.s3 import read_bucket
+
+    if unknown := [name for name in options.areas if name not in AREAS]:
+        raise InputError(f"There is no area {unknown[0]!r}: choose of {', '.join(AREAS)}.")
+    if options.openshift_ai and options.openshift_ai not in PLATFORMS:
+        raise InputError(f"OpenShift AI {options.openshift_ai!r} is not known: write one of {', '.join(PLATFORMS)}.")
+    if not 0 < options.timeout <= _LONGEST_S:
+        raise InputError(f"--timeout is {options.timeout:g} and must be more than 0 and at most {_LONGEST_S} seconds.")
+    for given, read in ((options.s3, read_bucket), (options.registry, read_reference), (options.host, check_is_https)):
+        if given:
+            read(given)

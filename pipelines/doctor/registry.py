@@ -46,9 +46,8 @@ def _logins() -> Finding:
 
 
 def _registry(named: str, read_only: bool) -> Iterator[Finding]:
-    host_only = "/" not in named.removeprefix("docker://").removeprefix("oci://")
     try:
-        reference = ImageReference.parse(f"{named}/loopline-doctor" if host_only else named)
+        reference = read_reference(named)
     except InputError as error:
         yield failure(_TITLE, error)
         return
@@ -65,12 +64,28 @@ def _registry(named: str, read_only: bool) -> Iterator[Finding]:
         return
     who = f"with the login in {login.source}" if login else "without a login"
     yield ok(_TITLE, f"{reference.location} answers {who}")
-    if host_only:
+    if _is_host(named):
         yield skipped("push", "no repository named: --registry docker://HOST/NAME shows whether images may be pushed")
     elif read_only:
         yield skipped("push", "--read-only")
     else:
         yield _push(registry, name)
+
+
+def read_reference(named: str) -> ImageReference:
+    """Read which registry to look at.
+
+    Args:
+        named: ``docker://HOST/NAME``; without the name it gets one, to which nothing is pushed.
+
+    Raises:
+        InputError: It is none.
+    """
+    return ImageReference.parse(f"{named}/loopline-doctor" if _is_host(named) else named)
+
+
+def _is_host(named: str) -> bool:
+    return "/" not in named.removeprefix("docker://").removeprefix("oci://")
 
 
 def _push(registry: Registry, name: str) -> Finding:

@@ -94,9 +94,7 @@ def _bucket(place: str, read_only: bool) -> Iterator[Finding]:
     from loopline.components.data.s3 import clear_errors, s3_client
 
     try:
-        bucket = read_place(place, "The place for --s3")
-        if not isinstance(bucket, Bucket):
-            raise InputError(f"{place!r} is no place in S3: write s3://bucket/prefix.")
+        bucket = read_bucket(place)
         prefix = f"{bucket.prefix}/" if bucket.prefix else ""
         with clear_errors(place):
             first = next(iter(s3_client().list_objects(bucket.name, prefix=prefix)), None)
@@ -108,6 +106,21 @@ def _bucket(place: str, read_only: bool) -> Iterator[Finding]:
         yield skipped("write", "--read-only")
     else:
         yield _write(bucket.name, prefix + PROBE, place)
+
+
+def read_bucket(place: str) -> Bucket:
+    """Read where to try reading and writing.
+
+    Args:
+        place: ``s3://bucket/prefix``.
+
+    Raises:
+        InputError: It is none.
+    """
+    bucket = read_place(place, "The place for --s3")
+    if not isinstance(bucket, Bucket):
+        raise InputError(f"{place!r} is no place in S3: write s3://bucket/prefix.")
+    return bucket
 
 
 def _write(bucket: str, key: str, place: str) -> Finding:

@@ -51,6 +51,12 @@ def test_areas_can_be_chosen_and_come_in_the_usual_order():
     [
         (("mlfow",), "There is no area 'mlfow': choose of python, machine,"),
         (("kfp", "--openshift-ai", "9.1"), "OpenShift AI '9.1' is not known: write one of 3.3, 3.4, 3.5."),
+        (("--s3", "nonsense"), "'nonsense' is no place in S3: write s3://bucket/prefix."),
+        (("--s3", "s3://["), "'s3://[' cannot be read: name a folder or s3://bucket/prefix."),
+        (("--registry", "nonsense"), "is not a reference: write docker://HOST/NAME"),
+        (("--host", "http://x"), "would get a token in the clear: write it as https://HOST:PORT."),
+        (("--timeout", "nan"), "--timeout is nan and must be more than 0 and at most 3600 seconds."),
+        (("--timeout", "1e300"), "--timeout is 1e+300 and must be"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(words, sentence):
