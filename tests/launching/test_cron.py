@@ -94,7 +94,9 @@ def test_what_would_be_read_otherwise_is_refused(text, sentence):
     assert len(str(raised.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["10s", "soon", "0h", "6", "h", "-6h", "6h 6h", "1.5h", "9" * 30 + "d", "99999999999h", "367d"])
+@pytest.mark.parametrize(
+    "text", ["10s", "soon", "0h", "6", "h", "-6h", "6h 6h", "1.5h", "9" * 30 + "d", "99999999999h", "367d"]
+)
 def test_periods_that_cannot_be_read_are_refused(text):
     with pytest.raises(InputError, match="Period"):
         Timing.read(every=text)
