@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loopline.components import certificates
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
 
@@ -97,11 +98,16 @@ def open_connection(host: str, read_token: Callable[[], str], authorities: Itera
         TemporaryError: It does not answer.
     """
     check_is_https(host)
-    host, token = host.rstrip("/"), read_token()
+    host, token, untrusted = host.rstrip("/"), read_token(), []
     for authority in _authorities(authorities):
-        health = _ask_health(host, token, authority)
-        if health is not None:
-            return Connection(host, read_token, authority, health)
+        try:
+            return Connection(host, read_token, authority, _ask_health(host, token, authority))
+        except _UntrustedError as error:
+            untrusted.append(str(error))
+    # Only the authority that vouches for a certificate gets so far as to see what else is wrong with it.
+    for problem in untrusted:
+        if not certificates.is_unknown(problem) and not certificates.is_no_file(problem):
+            raise InputError(certificates.explain(host, problem, "KF_PIPELINES_SSL_SA_CERTS"))
     raise InputError(
         f"The certificate of {host} is signed by an authority that is not known here: name the file of the authority "
         "in KF_PIPELINES_SSL_SA_CERTS."
@@ -209,8 +215,12 @@ def _authorities(more: Iterable[str]) -> list[str | None]:
     return list(dict.fromkeys([*([named] if named else []), *of_cluster, *more, ca_bundle() or None, None]))
 
 
-def _ask_health(host: str, token: str, authority: str | None) -> dict | None:
-    """Ask the server for its health; returns None where this authority does not vouch for it."""
+class _UntrustedError(Exception):
+    """An authority does not vouch for the server."""
+
+
+def _ask_health(host: str, token: str, authority: str | None) -> dict:
+    """Ask the server for its health."""
     # kfp itself tries for half a minute, with tracebacks in the log.
     import requests
 
@@ -222,8 +232,8 @@ def _ask_health(host: str, token: str, authority: str | None) -> dict | None:
             verify=authority or True,
             allow_redirects=False,
         )
-    except requests.exceptions.SSLError:
-        return None
+    except requests.exceptions.SSLError as error:
+        raise _UntrustedError(str(error)) from None
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
         raise InputError(f"{host!r} is {_NO_URL}") from None
     except requests.exceptions.RequestException as error:

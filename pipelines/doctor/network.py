@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from loopline.components import certificates
 from loopline.components.data.sources import LOCAL_HOSTS, safe_name
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
@@ -64,7 +65,7 @@ def contact(url: str, setting: str, authority: str = "", authority_setting: str 
                 told = answer.headers.get("Date", "")
                 return Contact(answer.status_code, text, _skew(told, (sent + time.time()) / 2))
     except requests.exceptions.SSLError as error:
-        raise UntrustedError(_untrusted(where, str(error), authority_setting)) from None
+        raise UntrustedError(certificates.explain(where, str(error), authority_setting)) from None
     except (requests.exceptions.RequestException, requests.packages.urllib3.exceptions.HTTPError) as error:
         raise InputError(f"{where} does not answer ({_reason(error)}): {_advice(error, parts, setting)}.") from None
     except (OSError, ValueError):
@@ -75,18 +76,6 @@ def contact(url: str, setting: str, authority: str = "", authority_setting: str 
 
 def _leave(request):
     return request
-
-
-def _untrusted(where: str, error: str, setting: str) -> str:
-    if "expired" in error:
-        return f"The certificate of {where} has expired: renew it at the server."
-    if "doesn't match" in error or "Hostname mismatch" in error or "IP address mismatch" in error:
-        return f"The certificate of {where} is for another name: use the name that it is for."
-    if "NO_CERTIFICATE" in error or "PEM lib" in error:
-        return f"The certificate authorities that {setting} names are no PEM file: name one."
-    if "CERTIFICATE_VERIFY_FAILED" in error:
-        return f"The certificate of {where} is not trusted: set {setting} to a file with its certificate authority."
-    return f"{where} does not speak TLS as it should: check host and port."
 
 
 def _reason(error: Exception) -> str:

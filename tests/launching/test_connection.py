@@ -1,8 +1,11 @@
 """Where the server, the token and the certificate authority come from."""
 
+import contextlib
 import json
 import os
+import socket
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +192,12 @@ def test_an_unknown_authority_a_wrong_token_and_a_page_are_said(server, monkeypa
     host = os.environ["KF_PIPELINES_ENDPOINT"]
     with pytest.raises(InputError, match=r"refuses this account \(status 401\): bind it to the role"):
         connect(host, "wrong")
+    with pytest.raises(InputError, match=r"The certificate of https://127\.1:\d+ is for another name"):
+        connect(host.replace("127.0.0.1", "127.1"), TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        threading.Thread(target=_answer_without_tls, args=(plain,), daemon=True).start()
+        with pytest.raises(InputError, match="does not speak TLS as it should: check host and port"):
+            connect(f"https://127.0.0.1:{plain.getsockname()[1]}", TOKEN)
     monkeypatch.delenv("KF_PIPELINES_SSL_SA_CERTS")
     with pytest.raises(InputError, match="signed by an authority that is not known here"):
         connect(host, TOKEN)
@@ -197,3 +206,11 @@ def test_an_unknown_authority_a_wrong_token_and_a_page_are_said(server, monkeypa
         page.token = TOKEN
         with pytest.raises(InputError, match="is no pipeline server: it answers 404"):
             connect(f"https://127.0.0.1:{page.server_address[1]}", TOKEN)
+
+
+def _answer_without_tls(listening: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # closed
+        while True:
+            with listening.accept()[0] as asked:
+                asked.recv(4096)
+                asked.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

@@ -1,0 +1,35 @@
+"""Why the certificate of a server is not taken, as a sentence."""
+
+_OTHER_NAME = ("doesn't match", "Hostname mismatch", "IP address mismatch")
+
+
+def explain(where: str, error: str, setting: str) -> str:
+    """Say what is wrong with a certificate, a colon, and what to do.
+
+    Args:
+        where: The server's address.
+        error: What the TLS library said.
+        setting: The variable that names the file with the certificate authorities.
+
+    Returns:
+        The sentence.
+    """
+    if "expired" in error:
+        return f"The certificate of {where} has expired: renew it at the server."
+    if any(sign in error for sign in _OTHER_NAME):
+        return f"The certificate of {where} is for another name: use the name that it is for."
+    if is_no_file(error):
+        return f"The certificate authorities that {setting} names are no PEM file: name one."
+    if is_unknown(error):
+        return f"The certificate of {where} is not trusted: set {setting} to a file with its certificate authority."
+    return f"{where} does not speak TLS as it should: check host and port."
+
+
+def is_unknown(error: str) -> bool:
+    """Return whether it is only the authority that is not known."""
+    return "CERTIFICATE_VERIFY_FAILED" in error and not any(sign in error for sign in ("expired", *_OTHER_NAME))
+
+
+def is_no_file(error: str) -> bool:
+    """Return whether the file with the authorities holds none."""
+    return "NO_CERTIFICATE" in error or "PEM lib" in error
