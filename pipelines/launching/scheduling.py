@@ -111,7 +111,10 @@ def schedule(
     # Whoever replaces it at the same time agrees on which one stays: the newest that there is.
     others = tuple(held[:-1])
     notes = [_left_alone(other, run) for other in others if (run := other.retire()) is not None]
-    kept = held_under(server, name, zone)[-1] if others else held[-1]
+    left = held_under(server, name, zone) if others else held
+    if not left:
+        raise InputError(f"Somebody deleted schedule {name!r} as it was made: look at the schedules, or make it again.")
+    kept = left[-1]
     if made and kept.recurring.description != wanted.description:
         notes.append("Somebody else set this schedule at the same moment, and theirs stays: look at it, or try again.")
     notes += _window_notes(package.name, values, timing)

@@ -232,6 +232,13 @@ def test_of_two_people_at_once_one_schedule_stays(server, when):
         assert mine.schedule.id == left["recurring_run_id"]
 
 
+def test_a_schedule_that_somebody_deletes_as_it_is_made_is_said(server):
+    schedule("training", PARAMETERS, cron=daily())
+    server.before["POST", "/recurringruns/{recurring_run_id}:disable"] = server.recurring.clear
+    with pytest.raises(InputError, match="Somebody deleted schedule 'training-flights' as it was made"):
+        schedule("training", PARAMETERS | {"rounds": 5}, cron=daily())
+
+
 @pytest.mark.parametrize("orphans", [False, True], ids=["up to KFP 2.15", "newer"])
 def test_a_run_that_goes_on_is_not_ended_with_the_old_schedule(server, orphans):
     server.orphans = orphans
