@@ -10,8 +10,8 @@ from loopline.pipelines.project.plan import Plan
 from loopline.pipelines.project.words import by_reason, describe_goal, shown
 
 _WIDTH = 118
-#: Comments begin here where the value leaves room.
-_COMMENT = 44
+#: Comments begin here where the value leaves room; those of rules where the longest ends, but not behind this.
+_COMMENT, _WIDEST = 44, 70
 
 
 def params_file(plan: Plan, project: str) -> str:
@@ -59,8 +59,8 @@ def monitoring_file(plan: Plan, project: str) -> str:
     blocks = [
         _note(
             f"Parameters of the monitoring pipeline: `loopline run monitoring -f {project}/monitoring.yaml`, once the "
-            f"model is delivered (`loopline run delivery --name {plan.name}`) and was asked. `loopline run monitoring "
-            "--help` explains every parameter."
+            f"model is delivered (`loopline sites up`, `loopline run delivery --name {plan.name}`) and was asked. "
+            "`loopline run monitoring --help` explains every parameter."
         ),
         [f"name: {scalar(plan.name)}", f"target: {scalar(goal.target)}", f"task: {goal.task}"],
         [*_note("What the model was trained on; a retraining adds the traffic that has its truth."), *_history(plan)],
@@ -163,20 +163,22 @@ def _expectations(plan: Plan) -> list[str]:
         "What the data must look like, in this run and in later ones; what is not said here is taken from the data "
         "themselves. Keys: nullable, minimum, maximum, categories, kind. Correct and add what you know."
     )
-    lines += ["expectations:", *_rule_lines(plan.rules.items(), plan)]
-    free = [name for name in plan.features if name not in plan.rules][: 20 if not plan.unruled else 0]
-    lines += [_commented(f"  # {scalar(name)}: {{}}", _seen(plan, plan.look[name])) for name in free]
+    # Features without a rule are there to be given one, unless there are too many.
+    free = [] if plan.unruled else [(name, {}) for name in plan.features if name not in plan.rules][:20]
+    lines += ["expectations:", *_rule_lines([*plan.rules.items(), *free], plan)]
     if plan.unruled:
         lines += _note(f"{plan.unruled:,} more columns have no rule, for want of space in a run's parameters.", "  ")
     return lines
 
 
 def _rule_lines(rules: Iterable[tuple[str, dict]], plan: Plan) -> list[str]:
-    lines = []
+    """Return a line for each rule, one without fields as a comment, with what was seen behind it."""
+    lines = {}
     for name, rule in rules:
         fields = ", ".join(f"{key}: {_value(value)}" for key, value in rule.items())
-        lines.append(_commented(f"  {scalar(name)}: {{{fields}}}", _seen(plan, plan.look[name])))
-    return lines
+        lines[name] = f"  {'' if rule else '# '}{scalar(name)}: {{{fields}}}"
+    width = min(max(len(line) for line in lines.values()) + 2, _WIDEST)
+    return [_commented(line, _seen(plan, plan.look[name]), width) for name, line in lines.items()]
 
 
 def _seen(plan: Plan, column: ColumnSummary) -> str:
@@ -187,7 +189,8 @@ def _seen(plan: Plan, column: ColumnSummary) -> str:
         text = f"the target, {text}"
     if column.counts is not None and column.kind == "category":
         text += f", {len(column.counts):,} different"
-    return text + (f", {column.missing / column.rows:.1%} missing" if column.missing else "")
+    share = column.missing / column.rows
+    return text + (f", {share:.1%} missing" if share >= 0.001 else f", {column.missing} missing" if share else "")
 
 
 def _on_error(plan: Plan) -> list[str]:
@@ -237,8 +240,8 @@ def _value(value: object) -> str:
     return f"[{', '.join(scalar(entry) for entry in value)}]" if isinstance(value, list) else scalar(value)
 
 
-def _commented(line: str, comment: str) -> str:
-    return f"{line.ljust(_COMMENT - 2)}  # {comment}" if comment else line
+def _commented(line: str, comment: str, width: int = _COMMENT) -> str:
+    return f"{line.ljust(width - 2)}  # {comment}" if comment else line
 
 
 def _note(text: str, indent: str = "", hanging: str = "") -> list[str]:

@@ -73,7 +73,7 @@ print(f"version {{run.outputs['version']:g}}: {{run.outputs['verdict']}}")""",
 
 - Is a column at the top of the importance known when a prediction is asked for? If not, add it to `exclude`.
 - Say in `expectations` what must hold for the data: the next run checks it.
-- Deliver the model, in a terminal: `loopline run delivery --name {name}`, then `loopline sites status`.
+- Deliver the model, in a terminal: `loopline sites up`, then `loopline run delivery --name {name}`.
 - Watch what the sites see: `loopline run monitoring -f {project}/monitoring.yaml`.""",
     ),
 )

@@ -18,6 +18,8 @@ from loopline.pipelines.project.words import some
 RULES_BYTES = 4000
 #: Values of a text column are listed when there are no more, each in as many rows: nobody is known by one of them.
 MOST_VALUES, FEWEST_ROWS_OF_A_VALUE = 12, 10
+#: The part of the largest value below which the smallest is close to zero.
+_NEAR = 0.05
 #: A class with less than this part of an even share of the rows is easily overlooked.
 IMBALANCED = 0.2
 #: Boosting rounds as a pipeline takes them by itself, and trees in all that a table of many classes may have.
@@ -165,7 +167,9 @@ def _rule(column: ColumnSummary, whole: bool) -> dict:
     # A column with gaps gets no leave to be empty: that would let a broken feed pass.
     rule = {} if column.missing else {"nullable": False}
     if column.kind in ("integer", "number") and column.minimum is not None and column.minimum >= 0:
-        rule["minimum"] = 0
+        # Zero is an end where decimals come close to it, and may be none where they stay away: temperatures, say.
+        if column.kind == "integer" or column.minimum <= _NEAR * column.maximum:
+            rule["minimum"] = 0
         if column.kind == "number" and 0.5 < column.maximum <= 1:
             rule["maximum"] = 1
     few = column.counts is not None and 0 < len(column.counts) <= MOST_VALUES

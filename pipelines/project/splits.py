@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.hashing import row_hashes
 from loopline.components.data.split import SIDES, TEST, assign_by_time, assign_groups
-from loopline.components.data.tables import read_table
+from loopline.components.data.tables import read_batches, read_table
 from loopline.components.errors import InputError
 from loopline.pipelines.project.columns import is_named_like_an_id
 from loopline.pipelines.project.goal import FEWEST_OF_A_CLASS, Goal, class_codes
@@ -17,13 +18,15 @@ from loopline.pipelines.project.look import Look
 
 #: Fewer rows than this are too few to cut by time or group.
 FEWEST_ROWS = 100
-#: The share of the rows that a test should have, at least, about and at most.
-_LEAST, _WANTED, _MOST = 0.12, 0.2, 0.32
+#: The share of the rows that a test should have, where a round instant may leave it, and where it must be.
+_WANTED, _ROUND, _SANE = 0.2, (0.15, 0.25), (0.12, 0.32)
 #: Instants that are no event: when somebody was born, when something ends.
 _NO_EVENT = re.compile(r"birth|dob|expir|end|until|due|valid|next|plan|deadline|update|modif", re.IGNORECASE)
 #: Rows a group has: fewer is an identifier, more is a place, a product or another thing that will be seen again.
 _GROUP_ROWS = (1.3, 20.0)
 _FEWEST_GROUPS = 50
+#: Rows whose values are counted at once.
+_COUNTED_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,21 @@ def group_columns(look: Look, target: str) -> list[str]:
             continue
         if not is_named_like_an_id(column.name):
             continue
-        groups = pc.count_distinct(read_table(look.table, [column.name]).column(0)).as_py()
+        groups = _count_values(look, column.name)
         if groups >= _FEWEST_GROUPS and _GROUP_ROWS[0] <= look.rows / groups <= _GROUP_ROWS[1]:
             found.append(column.name)
     return found
+
+
+def _count_values(look: Look, name: str) -> float:
+    """Count the different values of a column, in a large table those of a part of the values."""
+    part = max(1, look.rows // _COUNTED_ROWS)
+    kept, rows = [], 0
+    for batch in read_batches(look.table, [name]):
+        hashes = row_hashes(batch)
+        kept.append(hashes[hashes % part == 0])
+        rows += len(kept[-1])
+    return look.rows * len(np.unique(np.concatenate(kept))) / max(rows, 1)
 
 
 def _by_time(look: Look, goal: Goal, codes: np.ndarray, name: str, validation_size: float) -> tuple[Split | None, str]:
@@ -157,7 +171,7 @@ def _find_start(values: pa.ChunkedArray) -> str:
         near = about.astype(f"datetime64[{unit}]")
         shares = {start: float(np.mean(instants >= start)) for start in (near, near + 1)}
         start = min(shares, key=lambda start: abs(shares[start] - _WANTED))
-        if _LEAST <= shares[start] <= _MOST:
+        if _ROUND[0] <= shares[start] <= _ROUND[1]:
             moment = start.astype("datetime64[s]").item()
             if zone:
                 return f"{moment.isoformat()}Z"
@@ -183,7 +197,7 @@ def _by_group(
 def _problem(sides: np.ndarray, codes: np.ndarray, goal: Goal) -> str:
     """Say what is wrong with a split: a side without rows or without a class, or a test of an odd size."""
     share = float(np.mean(sides == TEST))
-    if not _LEAST <= share <= _MOST:
+    if not _SANE[0] <= share <= _SANE[1]:
         return f"the test would be {share:.0%} of the rows"
     for side, title in enumerate(SIDES):
         present = np.unique(codes[sides == side])

@@ -15,7 +15,7 @@ from project_training import train
 
 from loopline.components.data import csv_blocks
 from loopline.components.errors import InputError
-from loopline.pipelines.project import create, look
+from loopline.pipelines.project import create, look, splits
 from loopline.pipelines.project.columns import is_named_like_an_id
 from loopline.pipelines.project.create import create_project
 from loopline.pipelines.project.plan import model_name
@@ -79,6 +79,14 @@ def test_a_sample_is_drawn_from_all_of_a_table(monkeypatch, tmp_path):
     assert 4200 < numbers.mean() < 4800
     assert len(set(np.diff(numbers))) > 5, "rows at even distances would miss what comes in turns"
     assert project.plan.exclude == {"n": "numbers of the rows"}
+
+
+def test_groups_are_found_by_a_part_of_their_values(monkeypatch, tmp_path):
+    monkeypatch.setattr(splits, "_COUNTED_ROWS", 300)
+    random = np.random.default_rng(1)
+    table = {"shop_id": random.integers(0, 300, 3000).tolist(), **base(3000)}
+    project = create_project(tmp_path / "project", as_csv(table)(tmp_path), "y")
+    assert (project.plan.split.method, project.plan.split.column) == ("group", "shop_id")
 
 
 def test_a_disk_that_is_full_leaves_nothing(monkeypatch, tmp_path):
