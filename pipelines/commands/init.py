@@ -33,6 +33,9 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
     parser.add_argument("--target", default="", metavar="COLUMN", help="the column to predict")
     parser.add_argument("--name", default="", help="the model's name (default: the folder's)")
+    parser.add_argument(
+        "--csv", default="{}", metavar="JSON", help='how a CSV is written where it does not tell: {"encoding": "gbk"}'
+    )
     parser.set_defaults(command=_init)
 
 
@@ -41,5 +44,5 @@ def _init(options: argparse.Namespace) -> int:
         print("Looking at the data ...", file=sys.stderr)
     from loopline.pipelines.project.create import create_project
 
-    print(create_project(options.folder, options.data, options.target, options.name))
+    print(create_project(options.folder, options.data, options.target, options.name, options.csv))
     return 0

@@ -40,7 +40,7 @@ class Project:
         )
 
 
-def create_project(folder: str | Path, data: str, target: str, name: str = "") -> Project:
+def create_project(folder: str | Path, data: str, target: str, name: str = "", csv: str = "{}") -> Project:
     """Look at a table and write a project for it: parameters of training and monitoring, and a notebook.
 
     Args:
@@ -48,6 +48,7 @@ def create_project(folder: str | Path, data: str, target: str, name: str = "") -
         data: The table: a local path, folder or glob, ``s3://bucket/key`` or an ``https://`` address; CSV or Parquet.
         target: The column to predict.
         name: The name to register the model under; made of the folder's when empty.
+        csv: JSON that says how CSV is written, where the file does not tell; see ``ingest_data``.
 
     Returns:
         The project; as text it says what was seen and what to do next.
@@ -61,7 +62,7 @@ def create_project(folder: str | Path, data: str, target: str, name: str = "") -
     _check_folder(folder)
     try:
         with tempfile.TemporaryDirectory(prefix="loopline-init-") as aside:
-            look = take_look(data, Path(aside), target)
+            look = take_look(data, Path(aside), target, csv)
             plan = make_plan(look, choose_goal(look, target), name)
         place = shown_path(folder)
         files = {

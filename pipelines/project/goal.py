@@ -18,19 +18,7 @@ from loopline.pipelines.project.look import Look
 MOST_CLASSES = 200
 #: A class needs one row for each of training, validation and test.
 FEWEST_OF_A_CLASS = 3
-_LIKELY = (
-    "target",
-    "label",
-    "class",
-    "y",
-    "outcome",
-    "response",
-    "churn",
-    "churned",
-    "default",
-    "survived",
-    "diagnosis",
-)
+_LIKELY = ("target", "label", "class", "y", "outcome", "response", "churn", "churned", "default", "survived")
 _SHOWN = 12
 
 

@@ -18,6 +18,7 @@ from loopline.components.data.streams import EncodingError, sniff
 from loopline.components.data.summary import ColumnSummary, summarize
 from loopline.components.data.tables import read_batches, read_table
 from loopline.components.errors import InputError
+from loopline.components.parameters import parse_object
 
 #: What is read of a table, in bytes of text or of values: some seconds for each.
 LOOK_BYTES = 2**30
@@ -30,7 +31,9 @@ MISSING_WORDS = frozenset(
 #: Tried where text is not UTF-8: what Windows writes in the west.
 FALLBACK = "cp1252"
 _NUMBER = r"^\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*$"
-_SECRET = re.compile(r"sig|token|secret|passw|credential|key|auth", re.IGNORECASE)
+_SECRET = re.compile(
+    r"signature|token|secret|passw|credential|accesskey|apikey|(^|[^a-z])(sig|key|auth|pwd)([^a-z]|$)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,14 @@ class Look:
         return values.filter(pc.invert(pc.is_nan(values)))
 
 
-def take_look(uri: str, folder: Path, target: str = "") -> Look:
+def take_look(uri: str, folder: Path, target: str = "", csv: str = "{}") -> Look:
     """Look at a table.
 
     Args:
         uri: A local path, folder or glob, ``s3://bucket/key`` or an ``https://`` address.
         folder: Where to keep what was read, as Parquet.
         target: The column that is to be predicted: a first line that has it is a line of names.
+        csv: How CSV is written, as ``CsvFormat.parse`` takes it; what is not said is found out.
 
     Returns:
         What it looks like.
@@ -98,13 +102,14 @@ def take_look(uri: str, folder: Path, target: str = "") -> Look:
     uri = _lasting(uri)
     sources = find_sources(uri)
     is_csv = sniff(sources[0]) != "parquet"
-    table, options, written = folder / "look.parquet", {}, ""
+    CsvFormat.parse(csv)
+    table, options, written = folder / "look.parquet", parse_object(csv, "csv", "{}"), ""
     if is_csv:
-        options, written = _look_at_text(sources[0], target)
+        written = _look_at_text(sources[0], target, options)
     result = _ingest(uri, table, options)
     sample = draw_sample(table, result["rows"], result["columns"])
     if is_csv and (words := _missing_words(sample)):
-        options["null_values"] = words
+        options["null_values"] = [*options.get("null_values", ()), *words]
         result = _ingest(uri, table, options)
         sample = draw_sample(table, result["rows"], result["columns"])
     columns = summarize(table)
@@ -172,29 +177,32 @@ def _short(uri: str) -> str:
     return safe_name(uri).rstrip("/").rpartition("/")[2] or uri
 
 
-def _look_at_text(source: Source, target: str) -> tuple[dict, str]:
-    """Say how a CSV is written, in options and in words; refuses what is no table with a line of names."""
+def _look_at_text(source: Source, target: str, options: dict) -> str:
+    """Say how a CSV is written, and note an encoding in the options; refuses what is no table with a line of names."""
     if source.name.lower().endswith((".xlsx", ".xls", ".ods")):
         raise InputError(f"{source.name} is a spreadsheet: save its sheet as CSV.")
-    options = {}
     try:
-        row, form = first_row(source, CsvFormat())
-    except EncodingError:
+        row, form = first_row(source, CsvFormat.parse(json.dumps(options)))
+    except EncodingError as error:
+        if "encoding" in options:
+            raise
         options["encoding"] = FALLBACK
-        row, form = first_row(source, CsvFormat(encoding=FALLBACK))
+        try:
+            row, form = first_row(source, CsvFormat.parse(json.dumps(options)))
+        except EncodingError:
+            raise error from None
     start = row[0].lstrip().lower() if row else ""
     if start.startswith(("<!doctype", "<html", "<?xml", "{", "[{")):
         kind = "JSON" if start.startswith(("{", "[")) else "a web page or XML"
         raise InputError(f"{source.name} is {kind}, not a table: give CSV or Parquet.")
     numbers = [name for name in row if re.match(_NUMBER, name)]
     if target not in [name.strip() for name in row] and 2 * len(numbers) >= len(row) > 0:
-        raise InputError(
-            f"{source.name} has no line of column names, it begins with {', '.join(row[:4])}{', ...' * (len(row) > 4)}:"
-            " put one in front."
-        )
-    marks = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-    words = f"{marks[form.delimiter]} between the fields" + ", decimal commas" * (form.decimal_point == ",")
-    return options, words if len(row) > 1 else ""
+        begin = ", ".join(repr(value[:20]) for value in row[:3])
+        raise InputError(f"{source.name} has no line of column names, it begins with {begin}: put one in front.")
+    if len(row) < 2:
+        return ""
+    mark = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}.get(form.delimiter, repr(form.delimiter))
+    return f"{mark} between the fields" + ", decimal commas" * (form.decimal_point == ",")
 
 
 def _missing_words(sample: pa.Table) -> list[str]:

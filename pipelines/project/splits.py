@@ -76,6 +76,8 @@ def choose_split(look: Look, goal: Goal) -> tuple[Split, list[str]]:
             if split:
                 return split, remarks
             remarks.append(remark)
+    if not look.whole:
+        remarks += [f"{name!r} may order the rows: see split_method time." for name in _event_times(look)]
     if goal.is_classification:
         reason = "at random, each class in the same shares"
         return Split("stratified", goal.target, test_size, validation_size, "", test_size, reason), remarks

@@ -57,6 +57,17 @@ def test_an_empty_folder_is_filled_and_the_name_may_be_given(tmp_path):
     assert "\nname: Churn v2\n" in (tmp_path / "deep" / "er" / "params.yaml").read_text()
 
 
+def test_an_encoding_that_no_guess_finds_can_be_given(tmp_path, refused):
+    (tmp_path / "t.csv").write_bytes(BASE.replace("red", "\u69cb").encode("shift-jis"))
+    words = ("project", "--data", "t.csv", "--target", "y")
+    refused('name its encoding in csv, e.g. {"encoding": "cp1252"}', *words)
+    refused("encoding 'klingon' is unknown", *words, "--csv", '{"encoding": "klingon"}')
+    assert main(["init", *words, "--csv", '{"encoding": "shift-jis"}']) == 0
+    text = (tmp_path / "project" / "params.yaml").read_text(encoding="utf-8")
+    assert "\n  encoding: shift-jis\n" in text
+    assert "\u69cb" in text
+
+
 def _write(path: Path, content: object) -> None:
     if isinstance(content, pa.Table):
         pq.write_table(content, path)
@@ -89,7 +100,7 @@ REFUSED = {
         "t.csv", _columns(id=range(40), same=[1], y=["a", "b"] * 20), "y", "No column of t.csv is left to predict 'y'",
     ),
     "the target alone": ("t.csv", _columns(y=["a", "b"] * 20), "y", "(there is no other)"),
-    "no header": ("t.csv", "5.1,3.5,1.4,0.2,setosa\n" * 20, "species", "no line of column names, it begins with 5.1,"),
+    "no header": ("t.csv", "5.1,3.5,1.4,0.2,setosa\n" * 20, "species", "no line of column names, it begins with '5.1'"),
     "empty": ("t.csv", "", "y", "t.csv is empty"),
     "a header alone": ("t.csv", "a,y\n", "y", "has a header but no rows"),
     "JSON": ("t.json", '[{"a": 1, "y": 2}]', "y", "is JSON, not a table"),
@@ -123,6 +134,7 @@ def test_what_cannot_work_is_one_sentence_and_nothing_is_written(name, tmp_path,
         ("http://example.com/t.csv", "unencrypted connection: use https://"),
         ("https://alice:secret@example.com/t.csv", "holds a user name or password"),
         ("https://example.com/t.csv?X-Amz-Signature=secret", "carries 'X-Amz-Signature', which may be a secret"),
+        ("https://example.com/t.csv?design=1&sig=secret", "carries 'sig', which may be a secret"),
     ],
 )
 def test_data_that_is_not_there_or_must_not_be_named_is_one_sentence(data, words, tmp_path, refused):
