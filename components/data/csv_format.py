@@ -22,8 +22,8 @@ ARROW_TYPES = {
     "category": pa.string(),
     "timestamp": pa.timestamp("us"),
 }
-#: What may stand between fields when nobody says so, the likeliest first.
-DELIMITERS = (",", ";", "\t", "|")
+#: What may stand between fields when nobody says so; the last of them is the least likely within a name or a text.
+DELIMITERS = (",", ";", "|", "\t")
 _EXAMPLE = '{"delimiter": ";", "encoding": "cp1252"}'
 #: Bytes and rows to look at.
 _HEAD, _ROWS = 2**18, 200
@@ -147,8 +147,8 @@ def find_delimiter(text: str, whole: bool = True) -> str:
         whole: Whether that is all of it, so that its last row is one.
 
     Returns:
-        The one of ``DELIMITERS`` that gives every row as many fields as the header has, and most of them; a comma when
-        none does.
+        The one of ``DELIMITERS`` that gives every row as many fields as the header has, and most of them; of two that
+        give as many the later one, a comma when none does.
     """
     found = {}
     for delimiter in DELIMITERS:
@@ -156,7 +156,7 @@ def find_delimiter(text: str, whole: bool = True) -> str:
         widths = {len(row) for row in rows}
         if len(widths) == 1 and (width := widths.pop()) > 1:
             found[delimiter] = width
-    return max(found, key=found.get, default=",")
+    return max(reversed(found), key=found.get, default=",")
 
 
 def find_decimal_point(text: str, delimiter: str, whole: bool = True) -> str:
@@ -165,6 +165,7 @@ def find_decimal_point(text: str, delimiter: str, whole: bool = True) -> str:
     Args:
         text: How it starts.
         delimiter: What stands between its fields. Between commas a comma never starts decimals: it may group thousands.
+            Between semicolons it does: they are there since the comma was taken.
         whole: Whether that is all of it.
 
     Returns:
@@ -176,17 +177,19 @@ def find_decimal_point(text: str, delimiter: str, whole: bool = True) -> str:
     counts = {".": 0, ",": 0}
     for values in columns:
         for mark in counts:
-            counts[mark] += _has_decimals(values, mark)
+            counts[mark] += _has_decimals(values, mark, may_group=(mark, delimiter) != (",", ";"))
     return "," if counts[","] > counts["."] else "."
 
 
-def _has_decimals(values: Sequence[str], mark: str) -> bool:
+def _has_decimals(values: Sequence[str], mark: str, may_group: bool) -> bool:
     present = [value.strip() for value in values if value.strip()]
     whole, decimal = r"[+-]?\d+", rf"[+-]?\d*{re.escape(mark)}\d+([eE][+-]?\d+)?"
-    # 1.000 may be a thousand where 1,5 is one and a half.
-    grouped = r"[+-]?\d{1,3}(\.\d{3})+"
+    # 1.000 may be a thousand where 1,5 is one and a half, and 1,000 where 1.5 is.
+    grouped = rf"[+-]?[1-9]\d{{0,2}}{re.escape(mark)}\d{{3}}"
     numbers = [value for value in present if re.fullmatch(f"{whole}|{decimal}", value)]
-    sure = [value for value in numbers if re.fullmatch(decimal, value) and not re.fullmatch(grouped, value)]
+    sure = [value for value in numbers if re.fullmatch(decimal, value)]
+    if may_group:
+        sure = [value for value in sure if not re.fullmatch(grouped, value)]
     # Some values may stand for missing ones.
     return bool(sure) and 2 * len(numbers) > len(present)
 

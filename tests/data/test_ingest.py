@@ -162,6 +162,14 @@ def test_an_encoding_that_the_file_names_itself_need_not_be_given(load, encoding
         ("a;b;c\n1.5;2.5;1,2\n3.5;4.5;3,4\n", {"a": [1.5, 3.5], "b": [2.5, 4.5], "c": ["1,2", "3,4"]}),
         # A point among decimal commas groups thousands: as text nothing is misread.
         ("a;b\n1.000;2,5\n", {"a": ["1.000"], "b": [2.5]}),
+        # Between tabs a comma may group thousands; between semicolons it starts decimals, be they three.
+        ("a\tb\n1,234\tx\n12,345\ty\n", {"a": ["1,234", "12,345"], "b": ["x", "y"]}),
+        ("a\tb\n0,234\tx\n12,345\ty\n", {"a": [0.234, 12.345], "b": ["x", "y"]}),
+        ("a;b\n1,234;x\n12,345;y\n", {"a": [1.234, 12.345], "b": ["x", "y"]}),
+        # A comma in each row and in the header does not make a delimiter of it where there is another.
+        ("City, State\tn\nAustin, TX\t1\n", {"City, State": ["Austin, TX"], "n": [1]}),
+        ("Price, EUR;n\n1,5;2\n", {"Price, EUR": [1.5], "n": [2]}),
+        ("lat;lon,n,m\n1;2,3,4\n", {"lat;lon": ["1;2"], "n": [3], "m": [4]}),
         ("a\nx;y\n", {"a": ["x;y"]}),
         (" a , b\n1,2\n", {"a": [1], "b": [2]}),
     ],
