@@ -87,19 +87,25 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    """Write the files beside the folder and move them into its place at once."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    """Write the files aside and move them into place at once; an empty folder stays what it is, and is filled."""
+    _check_folder(folder)  # a look at a large table takes its time
+    filled = folder.is_dir()
+    # Within a folder that is there: a terminal may stand in it, and it may be a disk of its own.
+    aside = folder / f".{os.getpid()}" if filled else folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        beside.mkdir(parents=True)
+        aside.mkdir(parents=True)
         for name, text in files.items():
-            (beside / name).write_text(text, encoding="utf-8")
-        # Takes the place of an empty folder, and of nothing else.
-        beside.rename(folder)
-    except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            (aside / name).write_text(text, encoding="utf-8")
+        if filled:
+            for name in files:
+                (aside / name).rename(folder / name)
+            aside.rmdir()
+        else:
+            aside.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        for name in files if filled else ():
+            (folder / name).unlink(missing_ok=True)
+        if not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(f"{shown_path(folder)} cannot be written ({error.strerror}): give another folder.") from None
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise

@@ -66,6 +66,15 @@ def test_an_encoding_that_no_guess_finds_can_be_given(tmp_path, refused):
     text = (tmp_path / "project" / "params.yaml").read_text(encoding="utf-8")
     assert "\n  encoding: shift-jis\n" in text
     assert "\u69cb" in text
+def test_the_folder_a_terminal_stands_in_stays_that_folder(tmp_path):
+    as_csv(base())(tmp_path)
+    here = tmp_path / "here"
+    here.mkdir()
+    same = here.stat().st_ino
+    done = loopline("init", ".", "--data", "../table.csv", "--target", "y", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "") and "loopline run training -f ./params.yaml" in done.stdout
+    assert here.stat().st_ino == same
+    assert sorted(file.name for file in here.iterdir()) == ["explore.ipynb", "monitoring.yaml", "params.yaml"]
 
 
 def _write(path: Path, content: object) -> None:
