@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from loopline.components.errors import InputError
@@ -105,13 +106,31 @@ def write_compiled(folder: str | Path, image: str = "") -> list[Path]:
 
     Returns:
         The files.
+
+    Raises:
+        InputError: The folder cannot be written.
     """
     from loopline.pipelines.elyra.palette import palette_files
 
     texts = {Path(folder) / f"{name}.yaml": compile_pipeline(name, image) for name in PIPELINES}
     for name, text in palette_files(list(texts.values()), image or step_image()).items():
         texts[Path(folder) / "elyra" / name] = text
-    (Path(folder) / "elyra").mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        file.write_text(text, encoding="utf-8")
+    write_texts(texts)
     return list(texts)
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write files where a user wants them; their folders are made when missing.
+
+    Args:
+        texts: The content by file.
+
+    Raises:
+        InputError: One cannot be written.
+    """
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{file} cannot be written ({error.strerror}): name another folder.") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from loopline.components.errors import InputError
-from loopline.pipelines.compile import PIPELINES, compile_pipeline
+from loopline.pipelines.compile import PIPELINES, compile_pipeline, write_texts
 from loopline.pipelines.versions import version_content, version_name
 
 _API = "pipelines.kubeflow.org/v2beta1"
@@ -37,8 +37,8 @@ def write_manifests(folder: str | Path, image: str = "", namespace: str = "") ->
         The version's name by file.
 
     Raises:
-        InputError: The image is not pinned, the namespace is not a name, or the folder holds files of others by these
-            names.
+        InputError: The image is not pinned, the namespace is not a name, or the folder cannot be written or holds files
+            of others by these names.
     """
     if namespace and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
         raise InputError(
@@ -47,18 +47,17 @@ def write_manifests(folder: str | Path, image: str = "", namespace: str = "") ->
     folder = Path(folder)
     _check_ours([folder / name for name in (*(f"{pipeline}.yaml" for pipeline in PIPELINES), _KUSTOMIZATION)])
     resources = {name: pipeline_resources(compile_pipeline(name, image), namespace) for name in PIPELINES}
-    folder.mkdir(parents=True, exist_ok=True)
-    versions = {}
+    texts, versions = {}, {}
     for name, (pipeline, version) in resources.items():
         file = folder / f"{name}.yaml"
-        file.write_text(_HEADER + yaml.safe_dump_all([pipeline, version]), encoding="utf-8")
+        texts[file] = _HEADER + yaml.safe_dump_all([pipeline, version])
         versions[file] = version["metadata"]["name"]
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [file.name for file in versions],
     }
-    (folder / _KUSTOMIZATION).write_text(_HEADER + yaml.safe_dump(kustomization, sort_keys=False), encoding="utf-8")
+    write_texts({**texts, folder / _KUSTOMIZATION: _HEADER + yaml.safe_dump(kustomization, sort_keys=False)})
     return versions
 
 
@@ -95,5 +94,5 @@ def _resource(kind: str, name: str, namespace: str, annotations: dict, spec: dic
 
 def _check_ours(files: list[Path]):
     for file in files:
-        if file.exists() and not file.read_bytes().startswith(_HEADER.encode()):
+        if file.is_file() and not file.read_bytes().startswith(_HEADER.encode()):
             raise InputError(f"{file} is there and is no resource of this command: name another folder with --output.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from loopline.components.environment import home
 from loopline.components.errors import InputError
 from loopline.components.image import step_image
-from loopline.pipelines.compile import check_image
+from loopline.pipelines.compile import check_image, write_texts
 from loopline.pipelines.elyra.drawing import drawn_files
 from loopline.pipelines.elyra.palette import HEADER, palette_files
 from loopline.pipelines.spec import compiled_folder
@@ -30,15 +30,14 @@ def install_palette(image: str = "", folder: str | Path = "") -> Path:
         The folder.
 
     Raises:
-        InputError: The image has no fixed tag or digest, Elyra is not installed here, or it refuses.
+        InputError: The image has no fixed tag or digest, the folder cannot be written, Elyra is not installed here, or
+            it refuses.
     """
     check_image(image or step_image())
     program = _find_program()
     target = (Path(folder) if folder else home() / "elyra").expanduser().absolute()
-    target.mkdir(parents=True, exist_ok=True)
     files = palette_files(_compiled().values(), image or step_image())
-    for name, text in files.items():
-        (target / name).write_text(text, encoding="utf-8")
+    write_texts({target / name: text for name, text in files.items()})
     # Elyra shows every YAML of the folder: nodes of another version go, what is somebody's own stays.
     for file in target.glob("*.yaml"):
         if file.name not in files and file.read_text(encoding="utf-8", errors="replace").startswith(HEADER):
@@ -58,15 +57,14 @@ def write_pipelines(folder: str | Path, replace: bool = False) -> list[Path]:
         The files.
 
     Raises:
-        InputError: A file is there already and is not to be replaced: nothing is written.
+        InputError: The folder cannot be written, or a file is there already and is not to be replaced: nothing is
+            written.
     """
     files = {Path(folder) / name: text for name, text in drawn_files(_compiled()).items()}
     there = [file for file in files if file.exists()]
     if there and not replace:
         raise InputError(f"{there[0]} is there already: name another folder, or write over it with --force.")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
-        file.write_text(text, encoding="utf-8")
+    write_texts(files)
     return list(files)
 
 
