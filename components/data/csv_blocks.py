@@ -166,6 +166,10 @@ def _record(lines: io.StringIO, taken: list[str]) -> Iterator[str]:
 
 
 def _check_names(names: list[str], delimiter: str, file: str) -> tuple[str, ...]:
+    if re.fullmatch(r"sep=\W?", delimiter.join(names)):
+        raise InputError(
+            f"{file} begins with the line {delimiter.join(names)!r}, which spreadsheets alone understand: take it out."
+        )
     names = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -97,7 +97,7 @@ def make_plan(look: Look, goal: Goal, name: str) -> Plan:
             "add some."
         )
     if leaks:
-        remarks.append(f"{some(leaks)} each tell the target nearly by themselves: are they known before it is?")
+        remarks.append(f"One column alone nearly tells the target: {some(leaks)}. Is it known before the target is?")
     dropped = [n for n in [*features, *exclude] if look[n].infinite > 0.05 * look.rows]
     if dropped and len(dropped) < len(features):
         remarks.append(f"{some(dropped)} hold infinite values in many rows: columns does not list them.")

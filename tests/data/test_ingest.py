@@ -285,6 +285,8 @@ def test_parquet_files_are_read_as_one_table(load, tmp_path):
         ("a,b,a\n1,2,3\n", ["more than one column", "'a'"]),
         ('a,b\n1,"x\n2,y\n', ["line 2", "never closed"]),
         ("a;b\n1;2\n3\n", ["delimiter", '{"delimiter": ";"}']),
+        ("sep=;\na;b\n1;2\n", ["begins with the line 'sep=;'", "take it out"]),
+        ("sep=,\na,b\n1,2\n", ["begins with the line 'sep=,'"]),
         (b"name,n\nK\xf6ln,1\n", ["UTF-8", "byte 8", "encoding"]),
         (b"n\xf6me,n\nK,1\n", ["UTF-8", "byte 1"]),
         (b"\x89PNG\0\0,\n\0\0", ["not text"]),
