@@ -18,8 +18,12 @@ from loopline.pipelines.project.look import Look
 FEWEST_VALUES = 20
 #: The share of repeated rows that is worth a word.
 _OFTEN = 0.02
+#: At the end of a name a number tells things apart (invoice_no), at its beginning it counts them (num_visits); an index
+#: numbers rows at the beginning, and measures something at the end (heat_index).
 _ID = re.compile(
-    r"(^|[\W_])(id|ids|uid|uuid|guid|key|index|idx|serial|rownum|nr|no|number|num)([\W_]|$)", re.IGNORECASE
+    r"(^|[\W_])(id|ids|uid|uuid|guid|key|serial|rownum)([\W_]|$)|(^|[\W_])(nr|no|number|num)$|^(index|idx)([\W_]|$)"
+    r"|(row|sample|record)[\W_]?(index|idx)$",
+    re.IGNORECASE,
 )
 _CAMEL_ID = re.compile(r"[a-z](ID|Id|Key|UUID|Guid|No|Nr)$")
 _TIME = re.compile(r"(^|[\W_])(year|yr|month|week|day|hour|date|time|period|age|t)([\W_]|$)", re.IGNORECASE)

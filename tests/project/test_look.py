@@ -89,7 +89,10 @@ def test_groups_are_found_by_a_part_of_their_values(monkeypatch, tmp_path):
     assert (project.plan.split.method, project.plan.split.column) == ("group", "shop_id")
 
 
-def test_a_disk_that_is_full_leaves_nothing(monkeypatch, tmp_path):
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_disk_that_is_full_leaves_nothing(filled, monkeypatch, tmp_path):
+    if filled:
+        (tmp_path / "project").mkdir()
     data = as_csv(base())(tmp_path)
     write_text = Path.write_text
 
@@ -101,7 +104,8 @@ def test_a_disk_that_is_full_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(InputError, match="The disk is full"):
         create_project(tmp_path / "project", data, "y")
-    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == (["project"] if filled else []) + ["table.csv"]
 
 
 def test_an_interrupt_leaves_nothing(monkeypatch, tmp_path):
@@ -128,6 +132,8 @@ def test_a_glob_stays_one_and_is_absolute(monkeypatch, tmp_path):
     ("name", "expected"),
     [
         *((name, True) for name in ("id", "ID", "customer_id", "CustomerID", "order-key", "Unnamed: 0", "row number")),
+        *((name, True) for name in ("invoice_no", "Account Number", "index", "row_index", "number", "id_customer")),
+        *((name, False) for name in ("num_words", "number_of_visits", "No. of rooms", "heat_index")),
         *((name, False) for name in ("width", "video", "monkey", "said", "candid", "population", "numbers", "x")),
     ],
 )
