@@ -10,7 +10,7 @@ _LONGEST = 60
 def shown(value: object) -> str:
     """Return a name or value as comments and terminals can show it: text in quotes, escaped and not too long."""
     text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 4] + "...'"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]}...{text[-1]}"
 
 
 def some(names: Collection[str], most: int = 5) -> str:
