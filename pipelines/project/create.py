@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Project:
         place = shown_path(self.folder)
         return (
             f"{describe_plan(self.plan)}\n\nWrote {place}: {', '.join(self.files)}\n"
-            f"Next:  loopline run training -f {place}/params.yaml"
+            f"Next:  loopline run training -f {shlex.quote(place)}/params.yaml"
         )
 
 
@@ -64,7 +65,7 @@ def create_project(folder: str | Path, data: str, target: str, name: str = "", c
         with tempfile.TemporaryDirectory(prefix="loopline-init-") as aside:
             look = take_look(data, Path(aside), target, csv)
             plan = make_plan(look, choose_goal(look, target), name)
-        place = shown_path(folder)
+        place = shlex.quote(shown_path(folder))
         files = {
             "params.yaml": params_file(plan, place),
             "monitoring.yaml": monitoring_file(plan, place),

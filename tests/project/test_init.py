@@ -51,7 +51,8 @@ def test_an_empty_folder_is_filled_and_the_name_may_be_given(tmp_path):
     (tmp_path / "My Project!").mkdir()
     as_csv(base())(tmp_path)
     words = ("--data", "table.csv", "--target", "y")
-    assert loopline("init", "My Project!", *words, cwd=tmp_path).returncode == 0
+    done = loopline("init", "My Project!", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "loopline run training -f 'My Project!'/params.yaml" in done.stdout
     assert "\nname: my-project\n" in (tmp_path / "My Project!" / "params.yaml").read_text()
     assert loopline("init", "deep/er", *words, "--name", "Churn v2", cwd=tmp_path).returncode == 0
     assert "\nname: Churn v2\n" in (tmp_path / "deep" / "er" / "params.yaml").read_text()
