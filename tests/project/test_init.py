@@ -67,6 +67,8 @@ def test_an_encoding_that_no_guess_finds_can_be_given(tmp_path, refused):
     text = (tmp_path / "project" / "params.yaml").read_text(encoding="utf-8")
     assert "\n  encoding: shift-jis\n" in text
     assert "\u69cb" in text
+
+
 def test_the_folder_a_terminal_stands_in_stays_that_folder(tmp_path):
     as_csv(base())(tmp_path)
     here = tmp_path / "here"
