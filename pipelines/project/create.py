@@ -17,6 +17,7 @@ from loopline.pipelines.project.look import take_look
 from loopline.pipelines.project.notebook import explore_notebook
 from loopline.pipelines.project.plan import Plan, make_plan, model_name
 from loopline.pipelines.project.printout import describe_plan
+from loopline.pipelines.project.words import run_command
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Project:
         place = shown_path(self.folder)
         return (
             f"{describe_plan(self.plan)}\n\nWrote {place}: {', '.join(self.files)}\n"
-            f"Next:  loopline run training -f {shlex.quote(place)}/params.yaml"
+            f"Next:  {run_command('training', place, 'params.yaml')}"
         )
 
 

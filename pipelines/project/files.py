@@ -1,13 +1,14 @@
 """Write what a run needs as YAML that says why each value is what it is."""
 
 import json
+import shlex
 from collections.abc import Iterable
 
 import yaml
 
 from loopline.components.data.summary import ColumnSummary
 from loopline.pipelines.project.plan import Plan
-from loopline.pipelines.project.words import by_reason, describe_goal, shown
+from loopline.pipelines.project.words import by_reason, describe_goal, run_command, shown
 
 _WIDTH = 118
 #: Comments begin here where the value leaves room; those of rules where the longest ends, but not behind this.
@@ -28,9 +29,9 @@ def params_file(plan: Plan, project: str) -> str:
     rows = f"{look.rows:,} rows" if look.whole else f"the first {look.rows:,} rows"
     blocks = [
         _note(
-            f"Parameters of the training pipeline: `loopline run training -f {project}/params.yaml`. `loopline init` "
-            f"wrote them after looking at {shown(look.name)} ({rows}, {len(look.columns):,} columns). Change what you "
-            "know better; `loopline run training --help` explains every parameter."
+            f"For `{run_command('training', project, 'params.yaml')}`, written by `loopline init` after looking at "
+            f"{shown(look.name)} ({rows}, {len(look.columns):,} columns). Change what you know better; `loopline run "
+            "training --help` explains every parameter."
         ),
         _source(plan),
         [*_note(f"What to predict: {describe_goal(goal)}."), f"target: {scalar(goal.target)}", f"task: {goal.task}"],
@@ -55,43 +56,40 @@ def monitoring_file(plan: Plan, project: str) -> str:
     Returns:
         YAML.
     """
-    goal = plan.goal
+    goal, target = plan.goal, shown(plan.goal.target)
+    command = run_command("monitoring", project, "monitoring.yaml")
+    intro = _note(
+        f"For `{command}`, once the model is delivered (`loopline sites up`, `loopline run delivery --name "
+        f"{shlex.quote(plan.name)}`) and has answered. `loopline run monitoring --help` explains every parameter."
+    )
+    subject = [f"name: {scalar(plan.name)}", f"target: {scalar(goal.target)}", f"task: {goal.task}"]
+    history = _note("What the model was trained on; a retraining adds the traffic that has its truth.")
+    truth = _note(
+        f"Where the true {target} arrives, later: CSV or Parquet with the columns request_id, row and {target}. Without "
+        "truth there is drift to see, and no judgment."
+    )
+    window = _note("The hours to look at, and how many labeled rows are needed for a verdict.")
+    engine = _note(
+        "What runs the drift tests: alibi (Business Source License: production use needs a license) or scipy."
+    )
     blocks = [
-        _note(
-            f"Parameters of the monitoring pipeline: `loopline run monitoring -f {project}/monitoring.yaml`, once the "
-            f"model is delivered (`loopline sites up`, `loopline run delivery --name {plan.name}`) and was asked. "
-            "`loopline run monitoring --help` explains every parameter."
-        ),
-        [f"name: {scalar(plan.name)}", f"target: {scalar(goal.target)}", f"task: {goal.task}"],
-        [*_note("What the model was trained on; a retraining adds the traffic that has its truth."), *_history(plan)],
+        intro,
+        subject,
+        [*history, *_history(plan)],
+        _rare_classes(plan),
+        [*truth, "# truth: truth/*.csv"],
+        [*window, "hours: 24.0", f"min_labels: {max(100, min(1000, goal.rows // 5))}"],
+        [*engine, "engine: scipy"],
     ]
-    if goal.rare:
-        rule = {goal.target: plan.rules[goal.target]}
-        blocks.append(
-            [
-                *_note("As in params.yaml: classes with too few rows are set aside."),
-                "expectations:",
-                *_rule_lines(rule.items(), plan),
-            ]
-        )
-    blocks += [
-        [
-            *_note(
-                f"Where the true {shown(goal.target)} arrives, later: CSV or Parquet with the columns request_id, row "
-                f"and {shown(goal.target)}. Without truth there is drift to see, and no judgment."
-            ),
-            "# truth: truth/*.csv",
-        ],
-        [*_note("The hours to look at, and how many labeled rows are needed for a verdict."), "hours: 24.0",
-         f"min_labels: {max(100, min(1000, plan.goal.rows // 5))}"],
-        [
-            *_note(
-                "What runs the drift tests: alibi (Business Source License: production use needs a license) or scipy."
-            ),
-            "engine: scipy",
-        ],
-    ]  # fmt: skip
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _rare_classes(plan: Plan) -> list[str]:
+    target = plan.goal.target
+    if not plan.goal.rare:
+        return []
+    lines = _note("As in params.yaml: classes with too few rows are set aside.")
+    return [*lines, "expectations:", *_rule_lines([(target, plan.rules[target])], plan)]
 
 
 def scalar(value: object) -> str:
@@ -116,14 +114,16 @@ def _source(plan: Plan) -> list[str]:
 
 
 def _csv(plan: Plan) -> list[str]:
-    why = []
+    text = "How the CSV is written, where its first lines do not tell."
     if "encoding" in plan.look.csv:
-        why.append("the text is not UTF-8: look whether its letters come out right, else name another encoding")
+        text += " Where letters come out wrong the encoding is another."
     if "null_values" in plan.look.csv:
-        why.append("among numbers these words mean that there is none")
-    options = [f"  {key}: {_value(value)}" for key, value in plan.look.csv.items()]
-    text = "; ".join(why)
-    return [*_note(f"{text[0].upper()}{text[1:]}."), "csv:", *options]
+        text += " The words in null_values mean that there is no value."
+    return [*_note(text), *_csv_options(plan)]
+
+
+def _csv_options(plan: Plan) -> list[str]:
+    return ["csv:", *(f"  {key}: {_value(value)}" for key, value in plan.look.csv.items())]
 
 
 def _history(plan: Plan) -> list[str]:
@@ -131,7 +131,7 @@ def _history(plan: Plan) -> list[str]:
     if plan.split.method == "time":
         lines.append(f"history_time: {scalar(plan.split.column)}")
     if plan.look.csv:
-        lines += ["csv:", *(f"  {key}: {_value(value)}" for key, value in plan.look.csv.items())]
+        lines += _csv_options(plan)
     return lines
 
 

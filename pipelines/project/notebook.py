@@ -1,6 +1,9 @@
 """The notebook of a project: the data, the target, a trained model's report, and what to do next."""
 
 import json
+import shlex
+
+from loopline.pipelines.project.words import run_command
 
 _CELLS = (
     (
@@ -73,8 +76,8 @@ print(f"version {{run.outputs['version']:g}}: {{run.outputs['verdict']}}")""",
 
 - Is a column at the top of the importance known when a prediction is asked for? If not, add it to `exclude`.
 - Say in `expectations` what must hold for the data: the next run checks it.
-- Deliver the model, in a terminal: `loopline sites up`, then `loopline run delivery --name {name}`.
-- Watch what the sites see: `loopline run monitoring -f {project}/monitoring.yaml`.""",
+- Deliver the model, in a terminal: `loopline sites up`, then `loopline run delivery --name {typed}`.
+- Watch what the sites see: `{watch}`.""",
     ),
 )
 
@@ -90,9 +93,10 @@ def explore_notebook(name: str, project: str, home: str) -> str:
     Returns:
         The notebook as JSON.
     """
+    watch = run_command("monitoring", project, "monitoring.yaml")
     cells = []
     for number, (kind, text) in enumerate(_CELLS):
-        source = text.format(name=name, project=project, home=json.dumps(home))
+        source = text.format(name=name, typed=shlex.quote(name), watch=watch, home=json.dumps(home))
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source.splitlines(keepends=True)}
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

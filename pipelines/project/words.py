@@ -1,5 +1,6 @@
 """How names, values and goals are called in comments and on terminals."""
 
+import shlex
 from collections.abc import Collection
 
 from loopline.pipelines.project.goal import Goal
@@ -41,6 +42,11 @@ def by_reason(reasons: dict[str, str], most: int = 3) -> list[str]:
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
     return [f"{some(group, most)} ({reason})" for reason, group in names.items()]
+
+
+def run_command(pipeline: str, folder: str, file: str) -> str:
+    """Return the command that runs a pipeline with a project's parameters, as a shell takes it."""
+    return f"loopline run {pipeline} -f {shlex.quote(f'{folder}/{file}')}"
 
 
 def describe_goal(goal: Goal, most: int = 4) -> str:

@@ -1,6 +1,7 @@
 """``loopline init`` as a person uses it: what it says, what it writes, what it refuses."""
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from project_tables import CASES, as_csv, base, text
 
 from loopline.pipelines.cli import main
@@ -52,7 +54,8 @@ def test_an_empty_folder_is_filled_and_the_name_may_be_given(tmp_path):
     as_csv(base())(tmp_path)
     words = ("--data", "table.csv", "--target", "y")
     done = loopline("init", "My Project!", *words, cwd=tmp_path)
-    assert done.returncode == 0 and "loopline run training -f 'My Project!'/params.yaml" in done.stdout
+    assert done.returncode == 0
+    assert done.stdout.endswith("loopline run training -f 'My Project!/params.yaml'\n")
     assert "\nname: my-project\n" in (tmp_path / "My Project!" / "params.yaml").read_text()
     assert loopline("init", "deep/er", *words, "--name", "Churn v2", cwd=tmp_path).returncode == 0
     assert "\nname: Churn v2\n" in (tmp_path / "deep" / "er" / "params.yaml").read_text()
@@ -63,9 +66,12 @@ def test_an_encoding_that_no_guess_finds_can_be_given(tmp_path, refused):
     words = ("project", "--data", "t.csv", "--target", "y")
     refused('name its encoding in csv, e.g. {"encoding": "cp1252"}', *words)
     refused("encoding 'klingon' is unknown", *words, "--csv", '{"encoding": "klingon"}')
-    assert main(["init", *words, "--csv", '{"encoding": "shift-jis"}']) == 0
+    given = {"encoding": "shift-jis", "column_types": {"count": "category"}}
+    assert main(["init", *words, "--csv", json.dumps(given)]) == 0
     text = (tmp_path / "project" / "params.yaml").read_text(encoding="utf-8")
-    assert "\n  encoding: shift-jis\n" in text
+    assert yaml.safe_load(text)["csv"] == given
+    [line] = [line for line in text.splitlines() if line.startswith("  count: {")]
+    assert line.endswith("# text, 40 different")
     assert "\u69cb" in text
 
 
