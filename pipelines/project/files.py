@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 from collections.abc import Iterable
 
 import yaml
@@ -65,8 +66,8 @@ def monitoring_file(plan: Plan, project: str) -> str:
     subject = [f"name: {scalar(plan.name)}", f"target: {scalar(goal.target)}", f"task: {goal.task}"]
     history = _note("What the model was trained on; a retraining adds the traffic that has its truth.")
     truth = _note(
-        f"Where the true {target} arrives, later: CSV or Parquet with the columns request_id, row and {target}. Without "
-        "truth there is drift to see, and no judgment."
+        f"Where the true {target} arrives, later: CSV or Parquet with the columns request_id, row and {target}. "
+        "Without truth there is drift to see, and no judgment."
     )
     window = _note("The hours to look at, and how many labeled rows are needed for a verdict.")
     engine = _note(
@@ -123,7 +124,7 @@ def _csv(plan: Plan) -> list[str]:
 
 
 def _csv_options(plan: Plan) -> list[str]:
-    return ["csv:", *(f"  {key}: {_value(value)}" for key, value in plan.look.csv.items())]
+    return ["csv:", *(f"  {key}: {scalar(value)}" for key, value in plan.look.csv.items())]
 
 
 def _history(plan: Plan) -> list[str]:
@@ -175,7 +176,7 @@ def _rule_lines(rules: Iterable[tuple[str, dict]], plan: Plan) -> list[str]:
     """Return a line for each rule, one without fields as a comment, with what was seen behind it."""
     lines = {}
     for name, rule in rules:
-        fields = ", ".join(f"{key}: {_value(value)}" for key, value in rule.items())
+        fields = ", ".join(f"{key}: {scalar(value)}" for key, value in rule.items())
         lines[name] = f"  {'' if rule else '# '}{scalar(name)}: {{{fields}}}"
     width = min(max(len(line) for line in lines.values()) + 2, _WIDEST)
     return [_commented(line, _seen(plan, plan.look[name]), width) for name, line in lines.items()]
@@ -236,21 +237,13 @@ def _remarks(plan: Plan) -> list[str]:
     return lines
 
 
-def _value(value: object) -> str:
-    return f"[{', '.join(scalar(entry) for entry in value)}]" if isinstance(value, list) else scalar(value)
-
-
 def _commented(line: str, comment: str, width: int = _COMMENT) -> str:
     return f"{line.ljust(width - 2)}  # {comment}" if comment else line
 
 
 def _note(text: str, indent: str = "", hanging: str = "") -> list[str]:
     """Break a comment into lines at blanks."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(indent) + 2 + len(line) + 1 + len(word) > _WIDTH:
-            lines.append(line)
-            line = hanging + word
-        else:
-            line = f"{line} {word}" if line else word
-    return [f"{indent}# {line}" for line in [*lines, line]]
+    first, others = f"{indent}# ", f"{indent}# {hanging}"
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )
