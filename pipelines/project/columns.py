@@ -18,15 +18,12 @@ from loopline.pipelines.project.look import Look
 FEWEST_VALUES = 20
 #: The share of repeated rows that is worth a word.
 _OFTEN = 0.02
-#: At the end of a name a number tells things apart (invoice_no), at its beginning it counts them (num_visits); an index
-#: numbers rows at the beginning, and measures something at the end (heat_index).
-_ID = re.compile(
-    r"(^|[\W_])(id|ids|uid|uuid|guid|key|serial|rownum)([\W_]|$)|(^|[\W_])(nr|no|number|num)$|^(index|idx)([\W_]|$)"
-    r"|(row|sample|record)[\W_]?(index|idx)$",
-    re.IGNORECASE,
-)
-_CAMEL_ID = re.compile(r"[a-z](ID|Id|Key|UUID|Guid|No|Nr)$")
-_TIME = re.compile(r"(^|[\W_])(year|yr|month|week|day|hour|date|time|period|age|t)([\W_]|$)", re.IGNORECASE)
+_ID_WORDS = frozenset({"id", "ids", "uid", "uuid", "guid", "key", "serial", "rownum"})
+#: What numbers rows at the beginning of a name or behind one of these, and measures something else (heat_index).
+_INDEX_WORDS, _ROW_WORDS = frozenset({"index", "idx"}), frozenset({"row", "sample", "record"})
+#: What numbers things at the end of a name, and counts them elsewhere.
+_ID_ENDINGS = frozenset({"no", "nr", "num", "number"})
+_TIME_WORDS = frozenset({"year", "yr", "month", "week", "day", "hour", "date", "time", "period", "age", "t"})
 _DATE = r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{2,4}(\s.*)?$"
 _MONEY = "[$\u20ac\u00a3\u00a5]"
 _UNITS = rf"{_MONEY}|%|kg|g|km|m|cm|mm|mi|h|min|s|ms|[KMGT]B|USD|EUR"
@@ -79,9 +76,20 @@ def left_out_by_training(look: Look, target: str) -> dict[str, str]:
     return reasons
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case: of ``CustomerID``, ``customer_id`` and ``customer id`` the same two."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
 def is_named_like_an_id(name: str) -> bool:
     """Return whether a column's name says that it tells rows, people or things apart."""
-    return bool(_ID.search(name) or _CAMEL_ID.search(name) or re.fullmatch(r"(?i)unnamed.*|column_1", name))
+    words = words_of(name)
+    if _ID_WORDS.intersection(words) or _ID_ENDINGS.intersection(words[-1:]):
+        return True
+    if any(word in _INDEX_WORDS and (not at or words[at - 1] in _ROW_WORDS) for at, word in enumerate(words)):
+        return True
+    # What pandas writes for its index, and what an unnamed first column is called here.
+    return bool(re.fullmatch(r"Unnamed: \d+|column_1", name))
 
 
 def _reason(look: Look, column: ColumnSummary) -> str:
@@ -92,16 +100,20 @@ def _reason(look: Look, column: ColumnSummary) -> str:
     if present < FEWEST_VALUES or column.kind == "boolean":
         return ""
     if column.kind == "category":
-        what = {"dates": "dates read as text, ", "numbers": "numbers read as text, "}.get(
-            _dressed(pc.unique(values)), ""
-        )
-        return f"{what}different in nearly every row" if distinct >= 0.95 * present else ""
+        if distinct < 0.95 * present:
+            return ""
+        kind = _dressed(values)
+        return f"{kind} read as text, different in nearly every row" if kind else "different in nearly every row"
     if column.kind == "number" and not _all_whole(values):
         return ""
     if is_named_like_an_id(column.name) and distinct >= 0.95 * present:
         return "an identifier: different in nearly every row"
     span = column.maximum - column.minimum + 1
-    if distinct == present and span <= 1.1 * (column.rows - column.missing) and not _TIME.search(column.name):
+    if (
+        distinct == present
+        and span <= 1.1 * (column.rows - column.missing)
+        and not _TIME_WORDS.intersection(words_of(column.name))
+    ):
         return "numbers of the rows"
     return ""
 

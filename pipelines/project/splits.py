@@ -1,7 +1,6 @@
 """How to split the rows: by time where they have one, whole groups where there are some, else each class in shares."""
 
 import datetime
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +10,7 @@ import pyarrow.compute as pc
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.split import SIDES, TEST, assign_by_time, assign_groups
 from loopline.components.data.tables import read_batches, read_table
-from loopline.components.errors import InputError
-from loopline.pipelines.project.columns import is_named_like_an_id
+from loopline.pipelines.project.columns import is_named_like_an_id, words_of
 from loopline.pipelines.project.goal import FEWEST_OF_A_CLASS, Goal, class_codes
 from loopline.pipelines.project.look import Look
 
@@ -21,7 +19,10 @@ FEWEST_ROWS = 100
 #: The share of the rows that a test should have, where a round instant may leave it, and where it must be.
 _WANTED, _ROUND, _SANE = 0.2, (0.15, 0.25), (0.12, 0.32)
 #: Instants that are no event: when somebody was born, when something ends.
-_NO_EVENT = re.compile(r"birth|dob|expir|end|until|due|valid|next|plan|deadline|update|modif", re.IGNORECASE)
+_NO_EVENT = frozenset(
+    {"birth", "birthday", "birthdate", "dob", "expiry", "expires", "expiration", "end", "ends", "ended", "until", "due"}
+    | {"valid", "next", "planned", "deadline", "update", "updated", "modified"}
+)
 #: Rows a group has: fewer is an identifier, more is a place, a product or another thing that will be seen again.
 _GROUP_ROWS = (1.3, 20.0)
 _FEWEST_GROUPS = 50
@@ -107,7 +108,7 @@ def _event_times(look: Look) -> list[str]:
     for column in look.columns:
         if column.kind != "timestamp" or column.missing or column.minimum == column.maximum:
             continue
-        if _NO_EVENT.search(column.name) or column.minimum.year < 1900 or column.maximum.year > 2100:
+        if _NO_EVENT.intersection(words_of(column.name)) or column.minimum.year < 1900 or column.maximum.year > 2100:
             continue
         values = look.values(column.name)
         if pc.count_distinct(values).as_py() < 10:
@@ -185,10 +186,7 @@ def _by_group(
     look: Look, goal: Goal, codes: np.ndarray, name: str, test_size: float, validation_size: float
 ) -> tuple[Split | None, str]:
     values = read_table(look.table, [name]).column(0).filter(pa.array(codes >= 0))
-    try:
-        sides = assign_groups(values, test_size, validation_size, 0)
-    except InputError as error:
-        return None, f"not by {name!r}: {error}"
+    sides = assign_groups(values, test_size, validation_size, 0)
     problem = _problem(sides, codes[codes >= 0], goal)
     if problem:
         return None, f"not by {name!r}: {problem}."

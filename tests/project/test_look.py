@@ -131,8 +131,11 @@ def test_a_glob_stays_one_and_is_absolute(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *((name, True) for name in ("id", "ID", "customer_id", "CustomerID", "order-key", "Unnamed: 0", "row number")),
-        *((name, True) for name in ("invoice_no", "Account Number", "index", "row_index", "number", "id_customer")),
+        *(
+            (name, True)
+            for name in ("id", "ID", "customer_id", "CustomerID", "order-key", "Unnamed: 0", "row number", "userId")
+        ),
+        *((name, True) for name in ("invoice_no", "Account Number", "index", "row_index", "number", "userId")),
         *((name, False) for name in ("num_words", "number_of_visits", "No. of rooms", "heat_index")),
         *((name, False) for name in ("width", "video", "monkey", "said", "candid", "population", "numbers", "x")),
     ],
