@@ -326,7 +326,7 @@ CASES: dict[str, Case] = {
         as_csv(_leaks()), params={"exclude": ["status_code", "reason"]}, words=("known before it is",)
     ),
     "one column that knows the target": Case(
-        as_csv({"x": base()["size"], "y": [v > 0 for v in base()["size"]]}), words=("tell the target nearly",)
+        as_csv({"x": base()["size"], "y": [v > 0 for v in base()["size"]]}), words=("alone nearly tells the target",)
     ),
     "constant and empty columns": Case(
         as_csv({"same": ["x"] * ROWS, "one": [1] * ROWS, "none": [None] * ROWS, **base()}),
