@@ -120,13 +120,14 @@ def _odd_names() -> dict[str, list]:
     return {name: rng.normal(size=ROWS).round(3).tolist() for name in (*more, "x" * 120)} | renamed
 
 
-def _times(rows: int = ROWS, **step) -> list[datetime.datetime]:
+def times(rows: int = ROWS, **step) -> list[datetime.datetime]:
+    """Instants at even distances."""
     return [START + datetime.timedelta(**step) * i for i in range(rows)]
 
 
 def _arrow_types() -> pa.Table:
     table, rng = base(), np.random.default_rng(4)
-    utc = [when.replace(tzinfo=datetime.UTC) for when in _times(hours=5)]
+    utc = [when.replace(tzinfo=datetime.UTC) for when in times(hours=5)]
     return pa.table(
         {
             "money": pa.array([decimal.Decimal(str(v)).quantize(decimal.Decimal("0.01")) for v in table["weight"]]),
@@ -152,7 +153,7 @@ def _arrow_types() -> pa.Table:
 def _sorted_by_class() -> dict[str, list]:
     table = base()
     order = np.argsort(table["y"], kind="stable")
-    return {name: [values[i] for i in order] for name, values in table.items()} | {"created": _times(hours=1)}
+    return {name: [values[i] for i in order] for name, values in table.items()} | {"created": times(hours=1)}
 
 
 def _patients() -> dict[str, list]:
@@ -273,16 +274,16 @@ CASES: dict[str, Case] = {
         words=("'signup' holds dates that are read as text",),
     ),
     "an event time": Case(
-        as_csv({"booked_at": [t.isoformat() + "Z" for t in _times(hours=20)], **base()}),
+        as_csv({"booked_at": [t.isoformat() + "Z" for t in times(hours=20)], **base()}),
         params={"split_method": "time", "split_column": "booked_at", "test_start": "2025-08-01T00:00:00Z"},
         words=("trained on the past",),
     ),
     "a quantity by day": Case(
-        as_csv({"day": [t.date() for t in _times(days=1)], **base(), "y": amount()}),
+        as_csv({"day": [t.date() for t in times(days=1)], **base(), "y": amount()}),
         params={"task": "regression", "split_method": "time", "split_column": "day", "test_start": "2025-09-01"},
     ),
     "birth dates": Case(
-        as_csv({"birth_date": _shuffled([t.date() for t in _times(days=1)]), **base()}),
+        as_csv({"birth_date": _shuffled([t.date() for t in times(days=1)]), **base()}),
         params={"split_method": "stratified"},
         words=("'birth_date' (a timestamp",),
     ),

@@ -19,10 +19,9 @@ FEWEST_VALUES = 20
 #: The share of repeated rows that is worth a word.
 _OFTEN = 0.02
 _ID_WORDS = frozenset({"id", "ids", "uid", "uuid", "guid", "key", "serial", "rownum"})
-#: What numbers rows at the beginning of a name or behind one of these, and measures something else (heat_index).
-_INDEX_WORDS, _ROW_WORDS = frozenset({"index", "idx"}), frozenset({"row", "sample", "record"})
-#: What numbers things at the end of a name, and counts them elsewhere.
-_ID_ENDINGS = frozenset({"no", "nr", "num", "number"})
+#: At the end of a name a number tells things apart (invoice_no), elsewhere it counts them (num_visits); an index
+#: numbers rows at the beginning or behind their name, and measures something elsewhere (heat_index).
+_NUMBERS, _INDICES, _ROWS = {"no", "nr", "num", "number"}, {"index", "idx"}, {"row", "sample", "record"}
 _TIME_WORDS = frozenset({"year", "yr", "month", "week", "day", "hour", "date", "time", "period", "age", "t"})
 _DATE = r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{2,4}(\s.*)?$"
 _MONEY = "[$\u20ac\u00a3\u00a5]"
@@ -84,9 +83,9 @@ def words_of(name: str) -> list[str]:
 def is_named_like_an_id(name: str) -> bool:
     """Return whether a column's name says that it tells rows, people or things apart."""
     words = words_of(name)
-    if _ID_WORDS.intersection(words) or _ID_ENDINGS.intersection(words[-1:]):
+    if _ID_WORDS.intersection(words) or _NUMBERS.intersection(words[-1:]) or _INDICES.intersection(words[:1]):
         return True
-    if any(word in _INDEX_WORDS and (not at or words[at - 1] in _ROW_WORDS) for at, word in enumerate(words)):
+    if _INDICES.intersection(words[-1:]) and _ROWS.intersection(words[-2:-1]):
         return True
     # What pandas writes for its index, and what an unnamed first column is called here.
     return bool(re.fullmatch(r"Unnamed: \d+|column_1", name))
