@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ def create_project(folder: str | Path, data: str, target: str, name: str = "", c
         with tempfile.TemporaryDirectory(prefix="loopline-init-") as aside:
             look = take_look(data, Path(aside), target, csv)
             plan = make_plan(look, choose_goal(look, target), name)
-        place = shlex.quote(shown_path(folder))
+        place = shown_path(folder)
         files = {
             "params.yaml": params_file(plan, place),
             "monitoring.yaml": monitoring_file(plan, place),

@@ -57,6 +57,10 @@ def test_an_empty_folder_is_filled_and_the_name_may_be_given(tmp_path):
     assert done.returncode == 0
     assert done.stdout.endswith("loopline run training -f 'My Project!/params.yaml'\n")
     assert "\nname: my-project\n" in (tmp_path / "My Project!" / "params.yaml").read_text()
+    for command, file in (("training", "params"), ("monitoring", "monitoring")):
+        text = (tmp_path / "My Project!" / f"{file}.yaml").read_text()
+        assert f"loopline run {command} -f 'My Project!/{file}.yaml'" in text
+    assert "'My Project!/monitoring.yaml'" in (tmp_path / "My Project!" / "explore.ipynb").read_text()
     assert loopline("init", "deep/er", *words, "--name", "Churn v2", cwd=tmp_path).returncode == 0
     assert "\nname: Churn v2\n" in (tmp_path / "deep" / "er" / "params.yaml").read_text()
 
