@@ -100,7 +100,7 @@ def split_data(
     """Split a table into training, validation and test rows; the same seed gives the same split.
 
     random and stratified place a row by a hash of its content: the order of the rows does not matter, and when rows are
-    added or dropped the others keep their side, but for the few close to a cut.
+    added or dropped the others keep their side, but for the few close to a cut. Up to ten equal rows stay together.
 
     Args:
         data: The table.

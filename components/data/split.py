@@ -4,7 +4,7 @@ A first pass gives each row its side from as little as the method needs: a hash 
 second pass writes the three tables. No more than a batch of whole rows is in memory.
 
 At random means by a hash of what is in the row, never by where it stands: a champion trained on an earlier state of the
-table is then not tested on rows it was trained on, but for the few that lie close to a cut.
+table is then not tested on rows it was trained on, but for the few that lie close to a cut. Copies of a row go with it.
 """
 
 import datetime
@@ -29,6 +29,10 @@ logger = logging.getLogger("loopline")
 METHODS = ("random", "stratified", "time", "group")
 SIDES = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+#: A row that occurs more often is no copy by mistake.
+MOST_COPIES = 10
+#: An odd number with bits all over: its multiples are far apart.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def split_table(
@@ -91,13 +95,31 @@ def hash_rows(data: str | Path, rows: int, seed: int) -> np.ndarray:
         seed: Any integer.
 
     Returns:
-        A 64-bit hash of each row, uint64, shape (rows,).
+        A 64-bit hash of each row, uint64, shape (rows,): the same for up to ``MOST_COPIES`` equal rows.
     """
     hashes = np.empty(rows, np.uint64)
     done = 0
     for batch in read_batches(data):
         hashes[done : done + batch.num_rows] = seeded(row_hashes(batch), seed)
         done += batch.num_rows
+    return _tell_apart(hashes, seed)
+
+
+def _tell_apart(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """Give rows that are repeated too often to be copies a hash each, so that every side gets its share of them.
+
+    In a table of a few narrow columns most rows are repeated, with either target. All of one kind on one side would
+    have a model judged on just what it was not shown. The occurrences are numbered, so their order does not matter.
+    """
+    ranked = np.sort(hashes)
+    if not (ranked[MOST_COPIES:] == ranked[:-MOST_COPIES]).any():
+        return hashes
+    order = np.argsort(hashes, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    counts = np.diff(np.append(starts, len(hashes)))
+    occurrence = np.arange(len(hashes), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
+    often = np.repeat(counts > MOST_COPIES, counts)
+    hashes[order[often]] = seeded(ranked[often] + occurrence[often] * _STEP, seed)
     return hashes
 
 

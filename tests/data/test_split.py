@@ -208,6 +208,23 @@ def test_equal_rows_are_on_one_side(table, parts, tmp_path, options, copies):
     assert sum(map(len, sides)) == 503
 
 
+def test_rows_of_a_few_kinds_are_on_every_side_in_their_shares(tmp_path, options):
+    random = np.random.default_rng(2)
+    kinds = {name: random.random(1000) < share for name, share in (("x", 0.5), ("y", 0.2))}
+    table = pa.table({**kinds, "label": np.where(random.random(1000) < 0.5, "a", "b")})
+    found = []
+    for rows in (table, table.take(pa.array(random.permutation(1000)))):
+        write_table(tmp_path / "data", rows)
+        paths = [tmp_path / name for name in ("train", "validation", "test")]
+        split_table(tmp_path / "data", *paths, **options)
+        found.append([Counter(map(str, pq.read_table(path).to_pylist())) for path in paths])
+    assert found[0] == found[1]
+    for kind, rows in Counter(map(str, table.to_pylist())).items():
+        # The smallest kind has some 50 rows: a fifth of it is ten, give or take.
+        assert found[0][2][kind] == pytest.approx(0.2 * rows, rel=0.5, abs=6), kind
+        assert found[0][0][kind] == pytest.approx(0.7 * rows, rel=0.25, abs=6), kind
+
+
 def test_a_row_repeated_too_often_is_parted_rather_than_a_side_left_empty(parts, table, tmp_path, options):
     write_table(tmp_path / "data", pa.concat_tables([table.slice(0, 1)] * 100))
     assert [len(part) for part in parts(**options)] == [70, 10, 20]
