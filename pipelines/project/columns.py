@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.log_columns import PREFIX
+from loopline.components.data.split import MOST_COPIES
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.model.directory import output_names
 from loopline.pipelines.project.goal import Goal
@@ -160,10 +161,11 @@ def findings(look: Look, goal: Goal, excluded: Sequence[str]) -> list[str]:
 
 
 def _repeated(look: Look) -> float:
-    """Return the share of the sample's rows that occurred before."""
+    """Return the share of the sample's rows that occurred before, of those that may be copies."""
     batches = look.sample.combine_chunks().to_batches()
     hashes = np.concatenate([row_hashes(batch) for batch in batches])
-    return 1 - len(np.unique(hashes)) / len(hashes)
+    _, counts = np.unique(hashes, return_counts=True)
+    return float((counts[counts <= MOST_COPIES] - 1).sum() / len(hashes))
 
 
 def _text_finding(name: str, values: pa.Array) -> str:
