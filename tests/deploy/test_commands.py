@@ -12,12 +12,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from container_commands import running
 from delivery_models import train_small
 from deploy_sites import FIRST, built, containers, one
 from manifest_schemas import need_kustomize
 from serving_models import release
 
-from loopline.components.delivery.child import die_with
 from loopline.components.delivery.golden import read_golden, replay
 from loopline.components.delivery.model_server import reserve_ports
 
@@ -39,21 +39,8 @@ def _container(container: dict, more: dict[str, str], replaced: dict[str, str], 
     words = [_replace(word, replaced) for word in [*container["command"], *container.get("args", [])]]
     # The name alone, as in the image; the interpreter of this environment.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with open(log, "wb") as stream:
-        process = subprocess.Popen(
-            words,
-            env=os.environ | values | {"PATH": path},
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-            preexec_fn=die_with(os.getpid()),
-        )
-    try:
+    with running(words, os.environ | values | {"PATH": path}, log) as process:
         yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
 
 
 def _replace(text: str, replaced: dict[str, str]) -> str:

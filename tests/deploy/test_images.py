@@ -14,12 +14,12 @@ import elyra
 import elyra.kfp.bootstrapper
 import pytest
 import yaml
+from container_commands import running
 from manifest_schemas import ROOT, build, check, need_crds, need_kustomize
 from openshift_manifests import FOLDER, NEWEST, built
 from packaging.requirements import Requirement
 from registry_models import free_port
 
-from loopline.components.delivery.child import die_with
 from loopline.components.image import DEFAULT_IMAGE, VERSION
 
 IMAGES = ROOT / "deploy" / "image"
@@ -180,22 +180,8 @@ def _started(root: Path, home: Path, port: int, log: Path):
     environment |= {"JUPYTER_CONFIG_PATH": f"{prefix}/etc/jupyter", "JUPYTER_PATH": f"{prefix}/share/jupyter"}
     if os.getuid() == 0:
         environment["NOTEBOOK_ARGS"] += " --allow-root"
-    with open(log, "wb") as stream:
-        process = subprocess.Popen(
-            ["bash", IMAGES / "start-notebook.sh"],
-            env=environment,
-            cwd=home,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-            preexec_fn=die_with(os.getpid()),
-        )
-    try:
+    with running(["bash", IMAGES / "start-notebook.sh"], environment, log, home) as process:
         yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
 
 
 def _get(url: str) -> dict:
