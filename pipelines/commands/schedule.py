@@ -3,7 +3,7 @@
 import argparse
 
 from loopline.pipelines.commands.arguments import add_pipeline, read_arguments
-from loopline.pipelines.commands.server import HELP, add_server, server_of
+from loopline.pipelines.commands.server import HELP, add_server, add_step_image, server_of
 
 _EPILOG = f"""\
 {HELP}
@@ -38,9 +38,7 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
         help="the schedule's name (default: the pipeline's and the model's, e.g. training-flights)",
     )  # fmt: skip
     parser.add_argument("--experiment", default="", help="the runs' experiment (default: named like the pipeline)")
-    parser.add_argument(
-        "--step-image", default="", metavar="IMAGE", help="image of the steps, by digest (default: LOOPLINE_IMAGE)"
-    )
+    add_step_image(parser)
     add_server(parser)
     add_pipeline(parser, words)
     parser.set_defaults(command=_schedule)

@@ -17,6 +17,13 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--token-file", default="", metavar="FILE", help="the file of a token for it (default: found)")
 
 
+def add_step_image(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the image of the steps; ``--image`` is a parameter of some pipelines."""
+    parser.add_argument(
+        "--step-image", default="", metavar="IMAGE", help="image of the steps, by digest (default: LOOPLINE_IMAGE)"
+    )
+
+
 def server_of(options: argparse.Namespace) -> dict[str, str]:
     """Return how the options name the server, as the functions of ``loopline.pipelines.launching`` take it."""
     return {"host": options.host, "token_path": options.token_file}

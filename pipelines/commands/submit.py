@@ -4,7 +4,7 @@ import argparse
 
 from loopline.pipelines.commands.arguments import add_pipeline, read_arguments
 from loopline.pipelines.commands.follow import show
-from loopline.pipelines.commands.server import HELP, add_server, server_of
+from loopline.pipelines.commands.server import HELP, add_server, add_step_image, server_of
 
 _EPILOG = f"""\
 {HELP}
@@ -20,9 +20,7 @@ def add_options(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
     parser.epilog = _EPILOG
     parser.add_argument("--experiment", default="", help="the run's experiment (default: named like the pipeline)")
-    parser.add_argument(
-        "--step-image", default="", metavar="IMAGE", help="image of the steps, by digest (default: LOOPLINE_IMAGE)"
-    )
+    add_step_image(parser)
     parser.add_argument("--no-caching", action="store_true", help="run every step, also those whose result is known")
     parser.add_argument("--detach", action="store_true", help="start the run and leave it alone")
     add_server(parser)
