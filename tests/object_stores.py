@@ -21,12 +21,12 @@ def running_store(monkeypatch: pytest.MonkeyPatch, bucket: str) -> Iterator[Mini
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-secret")
     try:
         client = s3_client()
-        # The store's memory is the process's: another test may have left its bucket.
+        # The store's memory is the process's: another test may have left its bucket, with versions.
         if client.bucket_exists(bucket):
-            for item in client.list_objects(bucket, recursive=True):
-                client.remove_object(bucket, item.object_name)
-        else:
-            client.make_bucket(bucket)
+            for item in client.list_objects(bucket, recursive=True, include_version=True):
+                client.remove_object(bucket, item.object_name, version_id=item.version_id)
+            client.remove_bucket(bucket)
+        client.make_bucket(bucket)
         yield client
     finally:
         server.stop()

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import requests
+from object_stores import running_store
 from serving_models import IMAGE, golden_request
 
 from loopline.components.data.schema import Column, Schema
@@ -240,20 +241,8 @@ def test_waiting_rows_are_written_as_soon_as_the_environment_asks(monkeypatch, t
 @pytest.fixture
 def bucket(monkeypatch):
     """A real S3 server in memory with the bucket ``traffic``; yields a client."""
-    from moto.server import ThreadedMotoServer
-
-    from loopline.components.data.s3 import s3_client
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_S3_ENDPOINT", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-secret")
-    client = s3_client()
-    client.make_bucket("traffic")
-    yield client
-    server.stop()
+    with running_store(monkeypatch, "traffic") as client:
+        yield client
 
 
 def test_objects_of_s3(bucket, caplog):
