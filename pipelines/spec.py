@@ -1,25 +1,14 @@
 """What a compiled pipeline asks for: read from its YAML, without kfp."""
 
-import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 import loopline.compiled
+from loopline.components.arguments import convert_arguments
 from loopline.components.errors import InputError
-from loopline.components.parameters import join_names
 
-#: KFP's parameter types and what a person calls them.
-TYPES = {
-    "STRING": "text",
-    "NUMBER_INTEGER": "integer",
-    "NUMBER_DOUBLE": "number",
-    "BOOLEAN": "true or false",
-    "LIST": "JSON list",
-    "STRUCT": "JSON object",
-}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -29,7 +18,7 @@ class Parameter:
 
     Attributes:
         name: Its name.
-        type: One of ``TYPES``.
+        type: One of KFP's types, ``NUMBER_INTEGER`` for example.
         default: Its default, None when there is none.
         required: Whether it must be given.
         description: What it means.
@@ -109,58 +98,9 @@ class PipelineFile:
         Raises:
             InputError: A name is unknown, a value has the wrong type, or a required parameter is missing.
         """
-        known = {parameter.name: parameter for parameter in self.parameters}
-        for name in arguments:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}."
-                raise InputError(f"Pipeline {self.name} has no parameter {name!r}: {hint}")
-        missing = [name for name, parameter in known.items() if parameter.required and name not in arguments]
-        if missing:
-            raise InputError(
-                f"Pipeline {self.name} needs {', '.join(map(repr, missing))}: give each with --param {missing[0]}=..."
-            )
-        return {name: convert_value(known[name], value) for name, value in arguments.items()}
-
-
-def _as_text(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-        return join_names(value)
-    return json.dumps(value)
-
-
-def convert_value(parameter: Parameter, value: object) -> object:
-    """Convert a value to a parameter's type.
-
-    Args:
-        parameter: The parameter.
-        value: Text from a command line, or a value from a YAML file. For a text, a list of names is joined with
-            commas, and what else has a structure becomes JSON.
-
-    Returns:
-        The value in the parameter's type.
-
-    Raises:
-        InputError: The value cannot be converted.
-    """
-    wanted = f"Parameter {parameter.name!r} is {value!r} but must be {TYPES.get(parameter.type, parameter.type)}."
-    try:
-        if parameter.type == "STRING":
-            return _as_text(value)
-        if parameter.type == "BOOLEAN":
-            return {"true": True, "false": False}[str(value).lower()]
-        if parameter.type == "NUMBER_INTEGER":
-            return int(str(value))
-        if parameter.type == "NUMBER_DOUBLE":
-            return float(str(value))
-        parsed = json.loads(value) if isinstance(value, str) else value
-        if not isinstance(parsed, list if parameter.type == "LIST" else dict):
-            raise ValueError
-        return parsed
-    except (ValueError, KeyError, TypeError):
-        raise InputError(wanted) from None
+        types = {parameter.name: parameter.type for parameter in self.parameters}
+        required = {parameter.name for parameter in self.parameters if parameter.required}
+        return convert_arguments(self.name, types, required, arguments)
 
 
 def compiled_folder() -> Path:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from loopline.components.arguments import convert_value
 from loopline.components.errors import InputError
 from loopline.components.parameters import join_names, split_names
-from loopline.pipelines.spec import Parameter, convert_value
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_a_name_listed_twice_is_refused():
     ],
 )
 def test_what_a_file_of_parameters_holds_becomes_text(value, text):
-    assert convert_value(Parameter("x", "STRING", "", False, ""), value) == text
+    assert convert_value("x", "STRING", value) == text

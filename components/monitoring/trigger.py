@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from loopline.components import pipeline_server
+from loopline.components.arguments import convert_arguments
 from loopline.components.errors import InputError
 from loopline.components.monitoring.past import VERDICTS
-from loopline.components.monitoring.pipeline_arguments import convert_arguments
 
 logger = logging.getLogger("loopline")
 
@@ -71,7 +71,7 @@ def trigger(
         raise InputError(f"cooldown_h is {cooldown_h}: write hours, 0 for none.")
     client = pipeline_server.connect(host)
     chosen = _find_version(client, _find_pipeline(client, pipeline), version)
-    arguments = convert_arguments(pipeline, chosen.pipeline_spec, parameters)
+    arguments = convert_arguments(pipeline, *_asked(chosen.pipeline_spec or {}), parameters)
     title = _title(pipeline, event)
     since = datetime.now(UTC) - timedelta(hours=cooldown_h)
 
@@ -153,6 +153,17 @@ def _find_pipeline(client, name: str):
         known = ", ".join(sorted(entry.display_name for entry in held)) or "none"
         raise InputError(f"The pipeline server has no pipeline {name!r} but {known}: import it first.")
     return found
+
+
+def _asked(spec: dict) -> tuple[dict[str, str], set[str]]:
+    """Return the type of each parameter and the required ones, of a specification as the server holds it.
+
+    It stands alone, or under ``pipeline_spec`` beside its Kubernetes settings.
+    """
+    root = spec.get("pipeline_spec", spec).get("root") or {}
+    entries = (root.get("inputDefinitions") or {}).get("parameters") or {}
+    required = {name for name, entry in entries.items() if "defaultValue" not in entry and not entry.get("isOptional")}
+    return {name: entry.get("parameterType", "") for name, entry in entries.items()}, required
 
 
 def _find_version(client, pipeline, name: str):

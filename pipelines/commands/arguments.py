@@ -4,8 +4,9 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from loopline.components.arguments import TYPES
 from loopline.components.errors import InputError
-from loopline.pipelines.spec import TYPES, Parameter, PipelineFile, compiled_names
+from loopline.pipelines.spec import Parameter, PipelineFile, compiled_names
 
 
 def add_pipeline(parser: argparse.ArgumentParser, words: list[str]) -> None:

@@ -139,7 +139,7 @@ def test_a_token_without_the_role_is_refused_by_name(server, tmp_path, capsys):
         (["--parameter=name"], "write NAME=VALUE"),
         (["--parameter=repository=x"], "needs 'name'"),
         (["--parameter=name=flights", "--parameter=wave_4=moon"], "no parameter 'wave_4'"),
-        (["--parameter=name=flights", "--parameter=model_version=three"], "must be integer"),
+        (["--parameter=name=flights", "--parameter=model_version=three"], "must be an integer"),
         (["--parameter=name=flights", "--parameter=base=ubi"], "Image 'ubi' is not a reference"),
         (["--parameter=name=flights", "--step-image=loopline"], "not pinned"),
     ],

@@ -87,7 +87,7 @@ def test_every_pipeline_can_be_submitted(server, name):
     [
         (("trainig", *WORDS), "There is no pipeline 'trainig': choose one of batch-scoring,"),
         (("training",), "Pipeline training needs 'name', 'target', 'uri'"),
-        (("training", *WORDS, "--rounds", "many"), "Parameter 'rounds' is 'many' but must be integer."),
+        (("training", *WORDS, "--rounds", "many"), "Parameter 'rounds' is 'many' but must be an integer."),
         (("training", *WORDS, "--param", "colour=red"), "Pipeline training has no parameter 'colour'"),
         (("training", *WORDS, "--step-image", "registry.example.com/step"), "is not pinned"),
         (("mine.yaml", "--step-image", IMAGE), "The step image is set in mine.yaml itself"),

@@ -192,7 +192,7 @@ def test_a_version_by_name(server):
     ("pipeline", "change", "sentence"),
     [
         ("trainning", {}, "no pipeline 'trainning' but delivery, rollback, sweep, training: import it first"),
-        ("training", {"colour": "red"}, "no parameter 'colour': it has .*target"),
+        ("training", {"colour": "red"}, "no parameter 'colour': did you mean 'columns'"),
         ("training", {"seed": "many"}, "'seed' is 'many' but must be an integer"),
         ("training", {"seed": 1.5}, "'seed' is 1.5 but must be an integer"),
         ("training", {"seed": True}, "'seed' is True but must be an integer"),

@@ -45,7 +45,7 @@ def test_run_ends_with_what_it_made(bundled, tmp_path):
     ("words", "sentence"),
     [
         (("run", "trainig"), "There is no pipeline 'trainig': choose one of batch-scoring, capacity, delivery,"),
-        (("run", "training"), "Pipeline training needs 'name', 'target', 'uri': give each with --param name=..."),
+        (("run", "training"), "Pipeline training needs 'name', 'target', 'uri': give each a value."),
         (("run", "training", "--param", "uri"), "--param 'uri' has no value: write --param name=value."),
         (("run", "training", "--from-file", "nowhere.yaml"), "Parameter file 'nowhere.yaml' cannot be read"),
         (("compile", "--image", "registry.example.com/step"), "is not pinned"),

@@ -104,8 +104,8 @@ def test_another_failure_is_retried(speech_yaml):
     ("arguments", "sentence"),
     [
         ({"txt": "x"}, "Pipeline speech has no parameter 'txt': did you mean 'text'?"),
-        ({"count": "many"}, "Parameter 'count' is 'many' but must be integer."),
-        ({"count": "1.5"}, "Parameter 'count' is '1.5' but must be integer."),
+        ({"count": "many"}, "Parameter 'count' is 'many' but must be an integer."),
+        ({"count": "1.5"}, "Parameter 'count' is '1.5' but must be an integer."),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_runs(speech_yaml, arguments, sentence, tmp_path):
