@@ -1,8 +1,8 @@
-"""Sweep: train with several parameter sets side by side, then judge and register the best."""
+"""Sweep: try parameters side by side, then train, judge and register with the best."""
 
 from kfp import dsl
 
-from loopline.components import list_trials, select_model, train_xgboost
+from loopline.components import finish_sweep, plan_sweep, run_trials, train_xgboost
 from loopline.pipelines.judging import judge_and_register
 from loopline.pipelines.settings import configure
 from loopline.pipelines.training import TrainingOutputs, prepare
@@ -13,7 +13,11 @@ def sweep(
     uri: str,
     target: str,
     name: str,
-    parameter_sets: str,
+    parameter_sets: str = "",
+    space: str = "",
+    trials: int = 20,
+    workers: int = 0,
+    prune: bool = True,
     columns: str = "",
     csv: str = "{}",
     task: str = "auto",
@@ -33,13 +37,19 @@ def sweep(
     margin: float = 0.0,
     seed: int = 0,
 ) -> TrainingOutputs:
-    """Train with XGBoost once a parameter set, take the best on the validation rows and judge it on the test rows.
+    """Try XGBoost's parameters side by side, train with the best by the validation rows, and judge on the test rows.
 
     Args:
         uri: The data: a local path or glob, s3://bucket/key or https://; CSV, compressed CSV or Parquet.
         target: The column to predict.
         name: The name to register the model under.
-        parameter_sets: A JSON list of XGBoost parameter objects, or one object of lists whose combinations are tried.
+        parameter_sets: A JSON list of XGBoost parameter objects, or one object of lists whose combinations are tried;
+            empty to draw from a space.
+        space: JSON by parameter: {"low": 3, "high": 10} with "log": true or a "step" where wanted, a list of choices,
+            or one value for every trial; XGBoost's main parameters when empty.
+        trials: How many trials draw from the space.
+        workers: How many steps run the trials side by side; 0 for four on a cluster and two on one machine.
+        prune: Give up on a trial whose loss, from a third of the rounds on, is above the median of those before.
         columns: Comma-separated columns to keep of the data; all when empty.
         csv: How CSV is written as a JSON object, where its first lines do not tell: delimiter, decimal_point, encoding,
             null_values, column_types, e.g. {"encoding": "cp1252", "null_values": ["unknown"]}.
@@ -60,31 +70,31 @@ def sweep(
         margin: How much better the challenger must be to be promoted, in units of the metric.
         seed: Random seed of split, training and bootstrap.
     """
-    checked, split = prepare(
-        uri,
-        columns,
-        csv,
-        target,
-        task,
-        expectations,
-        on_error,
-        split_method,
-        split_column,
-        test_size,
-        validation_size,
-        test_start,
-        seed,
+    run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    planned = plan_sweep(
+        name=name, parameter_sets=parameter_sets, space=space, trials=trials, workers=workers, pipeline_run=run
     )
-    trials = configure(list_trials(parameter_sets=parameter_sets), "List trials", memory="1Gi")
-    with dsl.ParallelFor(trials.output, name="trials", parallelism=4) as params:
-        trained = train_xgboost(
+    configure(planned, "Plan the sweep", memory="1Gi", outside=True, secret="loopline-mlflow")
+    checked, split = prepare(
+        uri, columns, csv, target, task, expectations, on_error, split_method, split_column, test_size,
+        validation_size, test_start, seed,
+    )  # fmt: skip
+    with dsl.ParallelFor(planned.output, name="workers") as worker:
+        ran = run_trials(
             train=split.outputs["train"], validation=split.outputs["validation"],
-            schema=checked.outputs["schema_out"], target=target, task=task, params=params, rounds=rounds,
-            early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, exclude=exclude, name=name,
-            seed=seed, pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            schema=checked.outputs["schema_out"], worker=worker, parameter_sets=parameter_sets, space=space,
+            trials=trials, target=target, task=task, rounds=rounds, early_stopping_rounds=early_stopping_rounds,
+            class_weight=class_weight, exclude=exclude, metric=metric, prune=prune, seed=seed, pipeline_run=run,
         )  # fmt: skip
-        configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
-    selected = configure(select_model(models=dsl.Collected(trained.outputs["model"]), metric=metric), "Select the best")
-    best = selected.outputs["best"]
-    judged = judge_and_register(best, split.outputs["test"], name, slices, metric, margin, seed)
-    return TrainingOutputs(judged.version, judged.verdict, best, judged.report)
+        configure(ran, "Run trials", memory="4Gi", cpu="2", outside=True, secret="loopline-mlflow")
+    finished = finish_sweep(ran=dsl.Collected(ran.outputs["ran"]), metric=metric, pipeline_run=run)
+    configure(finished, "Find the best", outside=True, secret=("loopline-mlflow", "loopline-s3"))
+    trained = train_xgboost(
+        train=split.outputs["train"], validation=split.outputs["validation"], schema=checked.outputs["schema_out"],
+        target=target, task=task, params=finished.outputs["Output"], rounds=rounds,
+        early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, exclude=exclude, name=name, seed=seed,
+        pipeline_run=run,
+    )  # fmt: skip
+    configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
+    judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)
+    return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)

@@ -1,5 +1,6 @@
 """MLflow experiments: found by name, made when missing."""
 
+import os
 from collections.abc import Callable
 
 from loopline.components.registry.store import Store
@@ -29,6 +30,18 @@ def ensure_experiment(store: Store, name: str) -> str:
         create_once(lambda: store.client.create_experiment(name, location))
         identifier = find_experiment(store, name)
     return identifier
+
+
+def experiment_id(store: Store, name: str) -> str:
+    """Return the identifier of the experiment that the environment names, else of one that is made when missing.
+
+    Args:
+        store: The open store.
+        name: The experiment's name where neither MLFLOW_EXPERIMENT_ID nor MLFLOW_EXPERIMENT_NAME is set.
+    """
+    return os.environ.get("MLFLOW_EXPERIMENT_ID") or ensure_experiment(
+        store, os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
+    )
 
 
 def create_once(create: Callable[[], object]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, verify_model
-from loopline.components.registry.experiments import create_once, ensure_experiment
+from loopline.components.registry.experiments import create_once, experiment_id
 from loopline.components.registry.flavor import save_flavor
 from loopline.components.registry.record import read_metrics, run_parameters, validation_metrics, version_tags
 from loopline.components.registry.store import Store, open_store
@@ -110,7 +110,7 @@ def _run(store: Store, candidate: Candidate, name: str, experiment: str) -> "Ite
         # Who made the run ends it.
         yield client.get_run(identifier)
         return
-    run = client.create_run(_experiment_id(store, experiment), run_name=name, tags=candidate.tags)
+    run = client.create_run(experiment_id(store, experiment), run_name=name, tags=candidate.tags)
     with _on_failure(lambda: client.set_terminated(run.info.run_id, "FAILED")):
         yield run
         client.set_terminated(run.info.run_id, "FINISHED")
@@ -164,13 +164,6 @@ def _create_version(store: Store, candidate: Candidate, name: str, run_id: str, 
     # Tags and version in one request: there is no version without its digest.
     source = f"models:/{model_id}"
     return int(client.create_model_version(name, source, run_id, tags=candidate.tags, model_id=model_id).version)
-
-
-def _experiment_id(store: Store, name: str) -> str:
-    if identifier := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return identifier
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
-    return ensure_experiment(store, name)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,11 @@ def palette_files(texts: Iterable[str], image: str) -> dict[str, str]:
         YAML by file name.
     """
     needs = read_needs(texts)
-    return {file_name(entry.name): node_yaml(entry, needs[entry.name], image) for entry in describe_all()}
+    # What no pipeline of ours has is for pipelines of the user's own, and works on its inputs alone.
+    return {
+        file_name(entry.name): node_yaml(entry, needs.get(entry.name, Needs((), True)), image)
+        for entry in describe_all()
+    }
 
 
 def file_name(component: str) -> str:
