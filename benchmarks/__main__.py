@@ -16,6 +16,7 @@ from benchmarks import (
     replacement,
     serving,
     submit,
+    sweep,
     training,
 )
 
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "pipeline": ("The demo, and what the engine adds to its steps", pipeline.run),
     "ingest": ("Ingest of a 1 GB CSV", ingest.run),
     "training": ("train_xgboost on 10 million rows", training.run),
+    "sweep": ("A sweep of 20 trials on two cores", sweep.run),
     "image": ("Building and pushing a model image", image.run),
     "promotions": ("Promotions at once to one configuration repository", promotions.run),
     "replacement": ("Replacing a version under load", replacement.run),

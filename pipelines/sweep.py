@@ -77,7 +77,7 @@ def sweep(
     configure(planned, "Plan the sweep", memory="1Gi", outside=True, secret="loopline-mlflow")
     checked, split = prepare(
         uri, columns, csv, target, task, expectations, on_error, split_method, split_column, test_size,
-        validation_size, test_start, seed,
+        validation_size, test_start, seed, after=(planned,),
     )  # fmt: skip
     with dsl.ParallelFor(planned.output, name="workers") as worker:
         ran = run_trials(

@@ -28,12 +28,15 @@ class TrainingOutputs(NamedTuple):
 
 def prepare(
     uri: str, columns: str, csv: str, target: str, task: str, expectations: str, on_error: str, split_method: str,
-    split_column: str, test_size: float, validation_size: float, test_start: str, seed: int,
+    split_column: str, test_size: float, validation_size: float, test_start: str, seed: int, after=(),
 ):  # fmt: skip
-    """Add the steps from raw data to training, validation and test rows; returns the validate and split tasks."""
+    """Add the steps from raw data to training, validation and test rows; returns the validate and split tasks.
+
+    The last argument names tasks that come before any data are read.
+    """
     ingested = configure(
         ingest_data(uri=uri, columns=columns, csv=csv), "Ingest data", outside=True, secret="loopline-s3"
-    )
+    ).after(*after)
     checked = validate_data(
         data=ingested.outputs["data"], target=target, task=task, expectations=expectations, on_error=on_error
     )

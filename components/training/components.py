@@ -111,7 +111,7 @@ def train_sklearn(
 
 @step
 def list_trials(parameter_sets: str) -> List[str]:
-    """List the parameter sets of a sweep, each checked to be a JSON object, so that trials can run side by side.
+    """List parameter sets, each checked to be a JSON object, for a pipeline that trains once a set, side by side.
 
     Args:
         parameter_sets: A JSON list of parameter objects, [{"max_depth": 4}, {"max_depth": 8}], or one object of lists

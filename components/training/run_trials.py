@@ -116,7 +116,7 @@ class _Trainer:
 
     def __init__(self, train, validation, plan: Plan, weights: np.ndarray | None, rules: Rules, threads: int):
         self._tables, self._plan, self._weights = (train, validation), plan, weights
-        self._rules, self._threads = rules, threads
+        self._rules, self._threads, self._metric = rules, threads, find_metric(plan.task, rules.metric).name
         self._bins, self._matrices = 0, ()
 
     def train(self, study: Study, trial: Trial) -> None:
@@ -140,7 +140,10 @@ class _Trainer:
             study.prune(trial, booster.num_boosted_rounds())
         else:
             kept = booster.best_iteration + 1 if rules.early_stopping_rounds > 0 else rules.rounds
-            study.complete(trial, self._scores(booster, validation, kept), kept)
+            scores = self._scores(booster, validation, kept)
+            if self._metric not in scores:
+                raise InputError(f"The validation rows do not define {self._metric}: choose another metric.")
+            study.complete(trial, scores, kept)
 
     def _quantized(self, max_bin: int) -> tuple:
         if max_bin != self._bins:
@@ -174,17 +177,17 @@ class _Watch(xgboost.callback.TrainingCallback):
         self._study, self._trial = study, trial
         self._prune, self._rounds = rules.prune, rules.rounds
         self._every = max(1, rules.rounds // CHECKPOINTS)
-        self._best, self._name = np.inf, ""
+        self._best, self._round, self._name = np.inf, 0, ""
         self._others, self._read = (), -np.inf
         self._written, self._written_rounds = time.monotonic(), 0
         self.pruned = False
 
     def after_iteration(self, model, epoch: int, evals_log: dict) -> bool:
         [(self._name, values)] = evals_log["validation"].items()
-        self._best, rounds = min(self._best, values[-1]), epoch + 1
-        if rounds % self._every:
+        self._best, self._round = min(self._best, values[-1]), epoch + 1
+        if self._round % self._every:
             return False
-        self._trial.curve[rounds] = round(self._best, 7)
+        self._trial.curve[self._round] = round(self._best, 7)
         if time.monotonic() - self._written > _WRITE_EVERY_S:
             self.write()
         if self._prune:
@@ -195,10 +198,9 @@ class _Watch(xgboost.callback.TrainingCallback):
 
     def write(self) -> None:
         """Show the curve as far as it is known."""
-        if not self._trial.curve:
-            self._trial.curve[1] = round(self._best, 7)  # ended before the first checkpoint
+        self._trial.curve[self._round] = round(self._best, 7)
         self._study.report(self._trial, self._name, self._written_rounds)
-        self._written, self._written_rounds = time.monotonic(), max(self._trial.curve)
+        self._written, self._written_rounds = time.monotonic(), self._round
 
 
 @contextlib.contextmanager

@@ -56,8 +56,8 @@ def test_only_who_needs_what_is_missing_is_named(cluster):
     seen = doctor("permissions").of("MLflow")["seen"]
     assert seen == (
         "pipeline-runner-dspa may not create experiments.mlflow.kubeflow.org; create "
-        "registeredmodels.mlflow.kubeflow.org. So decide_retraining, register_model (in monitoring, retraining, sweep, "
-        "training, training-sklearn) will fail"
+        "registeredmodels.mlflow.kubeflow.org. So decide_retraining, finish_sweep, plan_sweep, register_model, "
+        "run_trials (in monitoring, retraining, sweep, training, training-sklearn) will fail"
     )
 
 

@@ -1,5 +1,6 @@
 """The table of rights against what the components do and what deploy/openshift grants."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from loopline.components.monitoring.state import read_history, read_service_stat
 from loopline.components.registry.annotate import annotate
 from loopline.components.registry.fetch import fetch
 from loopline.components.registry.register import register
+from loopline.components.registry.store import open_store
 from loopline.components.registry.versions import promote
+from loopline.components.training.finish_sweep import finish_sweep
+from loopline.components.training.space import read_space
+from loopline.components.training.study import find_study
+from loopline.components.training.sweep import plan_sweep
 from loopline.pipelines import compile as pipelines
 from loopline.pipelines.doctor.features import read_compiled, values
 from loopline.pipelines.doctor.rights import COMPONENTS, LAUNCH, METRICS, MLFLOW, PIPELINES, Right, needs_of
@@ -178,6 +184,25 @@ def test_the_rights_for_mlflow_are_those_that_the_components_use(tmp_path):
             record("late", "key", decision, {"service.json": service})
             read_history("late", "2026-02-01T00:00:00+00:00")
 
+        workers = []
+
+        def run_trial() -> None:
+            with open_store() as store:
+                study = find_study(store, workers[0].sweep)
+                study.bury(0)
+                trial = study.claim(1, 0)
+                study.begin(trial, {"max_depth": 3})
+                study.complete(trial, {"log_loss": 0.5}, 10)
+            (tmp_path / "ran").write_text(
+                json.dumps({"sweep": workers[0].sweep, "task": "binary", "target": "late", "rows": 10})
+            )
+
+        def plan() -> None:
+            workers.extend(plan_sweep("tried", read_space("", "", 1), 1))
+
+        used["plan_sweep"] = using(plan)
+        used["run_trials"] = using(run_trial)
+        used["finish_sweep"] = using(lambda: finish_sweep([tmp_path / "ran"], tmp_path / "sweep.html"))
         used["decide_retraining"] = using(decide)
         used["check_service"] = using(lambda: read_service_state("late", "2026-01-02T00:00:00+00:00"))
     for name, asked in used.items():

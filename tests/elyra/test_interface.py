@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 import typing
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ UNLIKE = {
         **{key: value for key, value in inputs.items() if key != "models"},
         **{f"models_{number}": inputs["models"] for number in (1, 2)},
     },
+    "finish_sweep": lambda inputs: {
+        **{key: value for key, value in inputs.items() if key != "ran"},
+        **{f"ran_{number}": inputs["ran"] for number in (1, 2)},
+    },
+    "run_trials": lambda inputs: {**inputs, "prune": Input("String", "true")},
     "train_sklearn": lambda inputs: {**inputs, "allow_pickle": Input("String", "false")},
 }
 
@@ -137,7 +143,7 @@ def differences(name: str, node: dict, parser) -> list[str]:
         found.append(f"{name}: the program has other options, defaults or needs")
     artifacts = {port.name for port in describe(name).ports if port.artifact}
     for port, (option, kind) in passed(node).items():
-        own = port.rpartition("_")[0] if name == "select_model" and port.startswith("models_") else port
+        own = re.sub(r"^(models|ran)_\d$", r"\1", port)
         output = port in function.outputs
         placeholder = "outputPath" if output else "inputPath" if own in artifacts else "inputValue"
         if options.get(own) != option or kind != placeholder:

@@ -92,6 +92,27 @@ class World:
         return found
 
     @functools.cached_property
+    def plan_sweep(self):
+        found = self.run("plan_sweep", name="cells", trials=3, workers=2, pipeline_run="run-7")
+        assert [json.loads(text)["number"] for text in found["output"]] == [0, 1]
+        return found
+
+    @functools.cached_property
+    def run_trials(self):
+        given = {"worker": self.plan_sweep["output"][0], "trials": 3, "rounds": 5, "pipeline_run": "run-7"}
+        rows = {name: self._rows[name] for name in ("train", "validation", "schema")}
+        found = self.run("run_trials", **rows, **given)
+        assert found["ran"].metadata["trials"] == 3
+        return found
+
+    @functools.cached_property
+    def finish_sweep(self):
+        ran = self.run_trials["ran"]
+        found = self.run("finish_sweep", ran_1=ran, ran_2=ran, pipeline_run="run-7")
+        assert "max_depth" in json.loads(found["output"])
+        return found
+
+    @functools.cached_property
     def select_model(self):
         models = [self.train_sklearn["model"], self.train_xgboost["model"]]
         found = self.run("select_model", models_1=models[0], models_2=models[1], metric="log_loss")

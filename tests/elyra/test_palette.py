@@ -17,6 +17,9 @@ CACHED = {
 READS = {
     "ingest_data": "loopline-s3",
     "register_model": "loopline-mlflow,loopline-s3",
+    "plan_sweep": "loopline-mlflow",
+    "run_trials": "loopline-mlflow",
+    "finish_sweep": "loopline-mlflow,loopline-s3",
     "promote_model": "loopline-mlflow",
     "build_model_image": "loopline-registry,loopline-signing",
     "promote_to_site": "loopline-git,loopline-registry,loopline-signing/cosign.pub",

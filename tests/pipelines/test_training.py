@@ -109,16 +109,3 @@ def test_other_tasks_with_scikit_learn(bundled, table, estimator, params, task):
         )
     else:
         assert np.corrcoef(scores, truth)[0, 1] > 0.6
-
-
-def test_sweep_registers_the_best_trial(bundled):
-    trials = [{"max_depth": 1, "learning_rate": 0.001}, {"max_depth": 4}, {"max_depth": 2, "learning_rate": 0.002}]
-    run = run_pipeline(
-        "sweep",
-        {"uri": str(bundled["breast_cancer"]), "target": "target", "name": "swept", "rounds": 20,
-         "parameter_sets": json.dumps(trials), "metric": "brier"},
-    )  # fmt: skip
-    assert {"train-xgboost", "train-xgboost-2", "train-xgboost-3"} <= run.seconds.keys()
-    assert verify_model(run.outputs["model"].path).training["params"] == {"max_depth": 4}
-    assert run.outputs["version"] == 1
-    assert _versions("swept")["champion"] == 1
