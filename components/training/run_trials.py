@@ -121,7 +121,8 @@ class _Trainer:
 
     def train(self, study: Study, trial: Trial) -> None:
         rules = self._rules
-        settings = {"nthread": self._threads, **check_params(json.dumps(trial.params), self._plan, rules.seed)}
+        params = json.dumps({"nthread": self._threads, **trial.params})
+        settings = check_params(params, self._plan, rules.seed)
         train, validation = self._quantized(int(settings["max_bin"]))
         # With a metric of the user's own nobody knows which direction is better, so there is no curve to go by.
         watch = _Watch(study, trial, rules) if "eval_metric" not in trial.params else None

@@ -5,9 +5,9 @@ import numbers
 from statistics import median
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from loopline.components.plotting import ACCENT, LINE, SECOND, SOFT, in_text, panels, short_name, styled
+from loopline.components.plotting import ACCENT, SECOND, SOFT, in_text, panels, short_name, styled
 from loopline.components.report import Report, show
 from loopline.components.training.finish_sweep import Outcome
 from loopline.components.training.study import PRUNED
@@ -83,7 +83,7 @@ def trials_table(outcome: Outcome) -> tuple[list[str], list[list]]:
     rows = []
     for trial in ordered:
         value = outcome.value(trial) if trial.scores else None
-        says = "best" if trial is outcome.best else "" if trial.scores else "given up"
+        says = "best" if trial is outcome.best else "" if trial.scores else "given\u00a0up"
         params = ", ".join(f"{name} {show(value)}" for name, value in trial.params.items())
         rows.append([trial.place + 1, says, value, trial.rounds, round(trial.seconds, 1), params])
     return ["Trial", "", outcome.metric.label, "Rounds", "Seconds", "Parameters"], rows
@@ -121,6 +121,9 @@ def _positions(values: list, axes) -> dict[str, float]:
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in values):
         if values and min(values) > 0 and max(values) >= 8 * min(values):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         elif all(isinstance(value, int) for value in values):
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         return {json.dumps(value): value for value in values}
@@ -144,10 +147,10 @@ def draw_curves(outcome: Outcome) -> Figure:
             continue
         given_up = trial.state == PRUNED
         kind = "best" if trial is outcome.best else "given up" if given_up else "came to its end"
-        color = {"best": SECOND, "given up": LINE, "came to its end": ACCENT}[kind]
+        color = {"best": SECOND, "given up": SOFT, "came to its end": ACCENT}[kind]
         axes.plot(
             rounds, [trial.curve[step] for step in rounds], color=color, lw=2.6 if kind == "best" else 1.1,
-            label=None if kind in labels else kind, alpha=1 if kind != "came to its end" else 0.6,
+            label=None if kind in labels else kind, alpha=1 if kind == "best" else 0.5,
         )  # fmt: skip
         axes.plot(
             rounds[-1], trial.curve[rounds[-1]], "x" if given_up else "o", color=SOFT if given_up else color, ms=5

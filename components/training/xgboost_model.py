@@ -16,6 +16,7 @@ from loopline.components.data.tables import open_parquet, read_table
 from loopline.components.errors import InputError
 from loopline.components.model.predictor import encode_columns, score_booster
 from loopline.components.parameters import parse_object
+from loopline.components.processors import processors
 from loopline.components.training.batches import quantized
 from loopline.components.training.plan import Plan
 
@@ -138,7 +139,8 @@ def check_params(params: str, plan: Plan, seed: int) -> dict:
         raise InputError("XGBoost parameter 'objective' follows from the classes: leave it out.")
     objective = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
     metric = {"binary": "logloss", "multiclass": "mlogloss", "regression": "rmse"}
-    settings = {"objective": objective[plan.task], "eval_metric": metric[plan.task], "max_bin": 256, **given}
+    settings = {"objective": objective[plan.task], "eval_metric": metric[plan.task], "max_bin": 256}
+    settings |= {"nthread": processors(), **given}
     settings |= {"tree_method": "hist", "seed": seed}
     if plan.task == "multiclass":
         settings["num_class"] = len(plan.classes)
