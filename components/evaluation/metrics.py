@@ -1,10 +1,12 @@
-"""The figures a model is judged by, each computed by scikit-learn."""
+"""The figures a model is judged by, each computed by scikit-learn.
+
+It is imported where it computes: who only asks what there is to compare by need not wait for it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn import metrics as sk
 
 from loopline.components.errors import InputError
 
@@ -132,6 +134,8 @@ def score(task: str, truth: np.ndarray, scores: np.ndarray, threshold: float = 0
 
 
 def _score_binary(truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, float | None]:
+    from sklearn import metrics as sk
+
     called = probability >= threshold
     both = 0 < truth.sum() < len(truth)
     return {
@@ -149,6 +153,8 @@ def _score_binary(truth: np.ndarray, probability: np.ndarray, threshold: float) 
 
 
 def _score_multiclass(truth: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    from sklearn import metrics as sk
+
     called = scores.argmax(axis=1)
     classes = range(scores.shape[1])
     present = np.unique(truth)
@@ -165,6 +171,8 @@ def _score_multiclass(truth: np.ndarray, scores: np.ndarray) -> dict[str, float 
 
 
 def _score_regression(truth: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    from sklearn import metrics as sk
+
     values = {
         "rmse": float(sk.root_mean_squared_error(truth, scores)),
         "mae": float(sk.mean_absolute_error(truth, scores)),

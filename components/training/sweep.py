@@ -86,7 +86,7 @@ def plan_sweep(name: str, space: Space, workers: int = 0, pipeline_run: str = ""
     together = 1 if in_pods else min(count, _ON_MACHINE)
     with open_store() as store:
         study = open_study(store, name, pipeline_run or uuid.uuid4().hex)
-    logger.info("%d trials by %d worker(s), run %s in MLflow", space.count, count, study.run_id)
+    logger.info("%d trial(s) by %d worker(s), run %s in MLflow", space.count, count, study.run_id)
     return [Worker(study.run_id, number, together) for number in range(count)]
 
 

@@ -154,7 +154,7 @@ def test_what_the_workers_cannot_use_is_refused(tables):
 
 
 def test_a_trial_that_fails_leaves_its_place_free(tables):
-    sets = '[{"max_depth": 3, "objective": "binary:logitraw"}]'  # refused once it is known that there are classes
+    sets = '[{"max_depth": 3, "objective": "reg:absoluteerror"}]'  # refused once it is known that there are classes
     space = read_space(sets, "", 0)
     [worker] = plan_sweep("late", space, 1)
     with pytest.raises(InputError, match="'objective' follows from the classes"):
