@@ -14,6 +14,7 @@ STAGES = {
     "extend_data": "data",
     "train_sklearn": "training",
     "train_xgboost": "training",
+    "train_distributed": "training",
     "list_trials": "training",
     "plan_sweep": "training",
     "run_trials": "training",

@@ -60,6 +60,72 @@ def train_xgboost(
 
 
 @step
+def train_distributed(
+    train: Input[Dataset],
+    validation: Input[Dataset],
+    schema: Input[Artifact],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    target: str = "",
+    task: str = "auto",
+    params: str = "{}",
+    rounds: int = 300,
+    early_stopping_rounds: int = 20,
+    class_weight: str = "",
+    features: str = "",
+    exclude: str = "",
+    name: str = "model",
+    seed: int = 0,
+    pipeline_run: str = "",
+    workers: int = 2,
+    memory: str = "4Gi",
+    cpu: str = "2",
+    runtime: str = "loopline",
+    start_minutes: int = 15,
+):
+    """Train gradient-boosted trees with XGBoost on several machines: a TrainJob of Kubeflow Trainer, each worker a share.
+
+    Where artifacts are in S3 the workers are pods of the cluster; on a laptop they are processes.
+
+    Args:
+        train: Rows to learn from.
+        validation: Rows that early stopping looks at; an empty table trains all rounds.
+        schema: The schema that validate_data wrote.
+        model: The model directory, as train_xgboost writes it.
+        metrics: Scores on the validation rows, and rounds kept.
+        target: Column to predict; the schema's own when empty.
+        task: binary, multiclass, regression, or auto to go by the target.
+        params: XGBoost parameters as a JSON object, e.g. {"max_depth": 6, "learning_rate": 0.1}.
+        rounds: Most boosting rounds.
+        early_stopping_rounds: Stop after so many rounds without gain on the validation rows; 0 never stops.
+        class_weight: Empty for equal weights, balanced, or a JSON object from label to weight.
+        features: Comma-separated columns to learn from; all usable ones when empty.
+        exclude: Comma-separated columns not to learn from.
+        name: What a model server calls the model.
+        seed: Random seed; the same input, parameters and workers give the same model digest.
+        pipeline_run: The pipeline run, kept as provenance.
+        workers: Machines to train on; 1 trains in the step itself.
+        memory: Memory of each worker on a cluster, as Kubernetes writes it.
+        cpu: CPUs of each worker on a cluster.
+        runtime: Training runtime of the cluster; loopline is the one in deploy/openshift/components/training.
+        start_minutes: How long the job may wait for its machines.
+    """
+    from loopline.components.training.distributed.train import train_on_workers
+
+    manifest = train_on_workers(
+        train.path, validation.path, schema.path, model.path, train_uri=train.uri, validation_uri=validation.uri,
+        model_uri=model.uri, target=target, task=task, params=params, rounds=rounds,
+        early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, features=features, exclude=exclude,
+        name=name, seed=seed, pipeline_run=pipeline_run, workers=workers, memory=memory, cpu=cpu, runtime=runtime,
+        start_minutes=start_minutes,
+    )  # fmt: skip
+    model.metadata.update(digest=manifest.digest, format=manifest.format, task=manifest.task)
+    metrics.log_metric("rounds", manifest.training["best_iteration"])
+    for metric, value in manifest.training["validation"].items():
+        metrics.log_metric(f"validation_{metric}", value)
+
+
+@step
 def train_sklearn(
     train: Input[Dataset],
     validation: Input[Dataset],

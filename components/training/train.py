@@ -57,13 +57,13 @@ def train_boosted_trees(
     """
     from loopline.components.training.xgboost_model import fit_xgboost
 
-    plan = _announced_plan(train, schema, target, task, features, exclude)
+    plan = announced_plan(train, schema, target, task, features, exclude)
     fitted = fit_xgboost(train, validation, plan, params, rounds, early_stopping_rounds, class_weight, seed)
     details = {"best_iteration": fitted.best_iteration, "class_weight": class_weight, "rounds": rounds}
     origin = Origin(
         "train_xgboost",
         "XGBoost",
-        _given(params),
+        given_params(params),
         seed,
         pipeline_run,
         name,
@@ -115,13 +115,14 @@ def train_estimator(
     """
     from loopline.components.training.sklearn_model import fit_sklearn
 
-    plan = _announced_plan(train, schema, target, task, features, exclude)
+    plan = announced_plan(train, schema, target, task, features, exclude)
     fitted = fit_sklearn(train, plan, estimator, params, seed)
-    origin = Origin("train_sklearn", estimator, _given(params), seed, pipeline_run, name, {})
+    origin = Origin("train_sklearn", estimator, given_params(params), seed, pipeline_run, name, {})
     return write_model(model, fitted, plan, train, validation, origin, allow_pickle)
 
 
-def _announced_plan(train: str | Path, schema: str | Path, *choice: str) -> Plan:
+def announced_plan(train: str | Path, schema: str | Path, *choice: str) -> Plan:
+    """Decide what to learn and say so in the log; ``choice`` as ``plan_training`` takes it after the schema."""
     plan = plan_training(train, Schema.load(schema), *choice)
     logger.info(
         "%s of %s from %d columns, %s rows", plan.task, plan.target, len(plan.features.columns), f"{plan.rows:,}"
@@ -131,5 +132,6 @@ def _announced_plan(train: str | Path, schema: str | Path, *choice: str) -> Plan
     return plan
 
 
-def _given(params: str) -> dict:
+def given_params(params: str) -> dict:
+    """Return the parameters as they were given, for the model's record."""
     return parse_object(params, "params", '{"max_depth": 6}')

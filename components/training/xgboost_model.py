@@ -68,6 +68,23 @@ class XGBoostModel:
         return booster_to_onnx(self.booster, self.plan)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a booster is trained, in plain values, so that it can be sent to another machine.
+
+    Attributes:
+        settings: XGBoost's parameters, complete.
+        rounds: The most trees (a class).
+        early_stopping_rounds: Stop after so many rounds without gain on the validation rows; 0 never stops.
+        class_weights: A weight for each class, in the order of the classes; None for equal ones.
+    """
+
+    settings: dict
+    rounds: int
+    early_stopping_rounds: int
+    class_weights: list[float] | None
+
+
 def fit_xgboost(
     train: str | Path,
     validation: str | Path | None,
@@ -96,25 +113,56 @@ def fit_xgboost(
     Raises:
         InputError: A parameter is unknown or has an impossible value.
     """
+    recipe = plan_boosting(train, plan, params, rounds, early_stopping_rounds, class_weight, seed)
+    return boost(train, validation, plan, recipe)
+
+
+def plan_boosting(
+    train: str | Path,
+    plan: Plan,
+    params: str = "{}",
+    rounds: int = 300,
+    early_stopping_rounds: int = 20,
+    class_weight: str = "",
+    seed: int = 0,
+) -> Recipe:
+    """Settle how a booster is trained, and refuse what cannot work; see ``fit_xgboost`` for the arguments."""
     settings = check_params(params, plan, seed)
     if rounds < 1:
         raise InputError(f"Rounds must be at least 1, not {rounds}.")
     weights = class_weights(train, plan, class_weight)
-    max_bin = int(settings.get("max_bin", 256))
+    return Recipe(settings, rounds, max(early_stopping_rounds, 0), None if weights is None else weights.tolist())
+
+
+def boost(train: str | Path, validation: str | Path | None, plan: Plan, recipe: Recipe) -> XGBoostModel:
+    """Train a booster by a recipe; where XGBoost's workers have joined, one on the tables of all of them.
+
+    Args:
+        train: The training table, or this worker's share of it.
+        validation: The table that early stopping looks at, or this worker's share; None or an empty one for none.
+        plan: What to learn from which columns.
+        recipe: What ``plan_boosting`` settled.
+
+    Returns:
+        The trained model, the same for every worker.
+    """
+    max_bin = int(recipe.settings.get("max_bin", 256))
+    weights = None if recipe.class_weights is None else np.array(recipe.class_weights)
     matrix = quantized(train, plan, max_bin, weights)
     evals = []
     if validation is not None and open_parquet(validation).metadata.num_rows:
         evals = [(quantized(validation, plan, max_bin, weights, like=matrix), "validation")]
+    stops = bool(evals and recipe.early_stopping_rounds)
     booster = xgboost.train(
-        settings,
+        recipe.settings,
         matrix,
-        rounds,
+        recipe.rounds,
         evals=evals,
-        early_stopping_rounds=early_stopping_rounds if evals and early_stopping_rounds > 0 else None,
+        early_stopping_rounds=recipe.early_stopping_rounds if stops else None,
         verbose_eval=False,
     )
-    best = booster.best_iteration + 1 if evals and early_stopping_rounds > 0 else rounds
-    return XGBoostModel(booster[:best] if best < rounds else booster, plan, best)
+    best = booster.best_iteration + 1 if stops else recipe.rounds
+    return XGBoostModel(booster[:best] if best < recipe.rounds else booster, plan, best)
 
 
 def check_params(params: str, plan: Plan, seed: int) -> dict:

@@ -1,0 +1,1 @@
+"""Training on several machines: workers of one job, each with a share of the rows."""
