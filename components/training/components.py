@@ -83,9 +83,9 @@ def train_distributed(
     runtime: str = "loopline",
     start_minutes: int = 15,
 ):
-    """Train gradient-boosted trees with XGBoost on several machines: a TrainJob of Kubeflow Trainer, each worker a share.
+    """Train gradient-boosted trees with XGBoost on several machines, each with a share of the rows.
 
-    Where artifacts are in S3 the workers are pods of the cluster; on a laptop they are processes.
+    The workers are those of a TrainJob of Kubeflow Trainer: pods where artifacts are in S3, processes on a laptop.
 
     Args:
         train: Rows to learn from.

@@ -1,4 +1,4 @@
-"""Certificate authorities that a training job's pods find mounted: the launcher of a step sets those up for steps alone."""
+"""Certificate authorities that a training job's pods find mounted; KFP sets those up for its own steps alone."""
 
 import os
 from pathlib import Path

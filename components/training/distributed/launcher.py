@@ -10,10 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from loopline.components.training.distributed.exchange import Exchange, open_exchange
-from loopline.components.training.distributed.order import STOP, Failure, report_failure
+from loopline.components.training.distributed.messages import STOP, Failure, report_failure
 
+#: What a line of a worker begins with.
+SPEAKER = "worker"
 _POLL_S, _GRACE_S = 0.2, 5
 
 
@@ -46,7 +49,8 @@ def _start(place: str, worker: int) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "JOB_COMPLETION_INDEX": str(worker)},
+        # Shares lie beside the place, whose owner removes both: a worker that is killed clears nothing away.
+        env={**os.environ, "JOB_COMPLETION_INDEX": str(worker), "TMPDIR": str(Path(place).parent)},
         start_new_session=True,
     )
     threading.Thread(target=_pass_on, args=(process, worker), daemon=True).start()
@@ -55,7 +59,7 @@ def _start(place: str, worker: int) -> subprocess.Popen:
 
 def _pass_on(process: subprocess.Popen, worker: int) -> None:
     for line in process.stdout:
-        print(f"[{worker}] {line}", end="", flush=True)
+        print(f"{SPEAKER} {worker}: {line.removeprefix('loopline: ')}", end="", flush=True)
 
 
 def _watch(place: Exchange, processes: list[subprocess.Popen], step: int) -> int:

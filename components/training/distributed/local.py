@@ -1,7 +1,7 @@
 """The job on this machine, by the local process back end of Kubeflow's SDK.
 
-That back end runs one process a TrainJob, in an empty virtual environment that it makes each time; ours leaves it at once
-for the environment of the step and starts the workers, the same program as on a cluster.
+That back end runs one process a TrainJob, in an empty virtual environment that it makes each time.
+Ours leaves it at once for the environment of the step and starts the workers: the same program as on a cluster.
 """
 
 import os
@@ -14,7 +14,8 @@ from pathlib import Path
 from loopline.components.environment import environment
 from loopline.components.training.distributed.exchange import Exchange
 from loopline.components.training.distributed.jobs import State
-from loopline.components.training.distributed.order import STOP
+from loopline.components.training.distributed.launcher import SPEAKER
+from loopline.components.training.distributed.messages import STOP
 
 _PHASES = {"Created": "waiting", "Running": "running", "Complete": "complete", "Failed": "failed"}
 _END_S = 15
@@ -72,7 +73,7 @@ class LocalJob:
         """Return what the workers have said since they were asked last."""
         lines = self._lines()
         new, self._seen = lines[self._seen :], len(lines)
-        return [line for line in new if line.startswith("[")]
+        return [line for line in new if line.startswith(SPEAKER)]
 
     def stop(self) -> None:
         """End the workers and remove the back end's environment, which it leaves behind after a failure."""
@@ -88,5 +89,5 @@ class LocalJob:
         return list(self._client.get_job_logs(self._name))
 
     def _last_line(self) -> str:
-        said = [line for line in self._lines() if not line.startswith("[")]
+        said = [line for line in self._lines() if not line.startswith(SPEAKER)]
         return said[-1].strip() if said else ""

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,15 @@ from loopline.components.errors import InputError, TemporaryError
 from loopline.components.model.directory import Manifest
 from loopline.components.training.distributed.exchange import Exchange, open_exchange
 from loopline.components.training.distributed.jobs import Job
-from loopline.components.training.distributed.order import MODEL, ORDER, RESULT, Failure, Order, find_failure
+from loopline.components.training.distributed.messages import MODEL, ORDER, RESULT, Failure, find_failure
+from loopline.components.training.distributed.order import Order
 from loopline.components.training.distributed.shares import Part, list_parts
 from loopline.components.training.train import announced_plan, given_params
 from loopline.components.training.write import Origin, write_model
 from loopline.components.training.xgboost_model import XGBoostModel, boost, plan_boosting
 
-_POLL_S = {True: 0.3, False: 5.0}
+#: Seconds between two looks at a job: one here, and one on a cluster.
+_POLL_S = {True: 0.3, False: 2.0}
 #: Seconds for a worker that knows the cause to say so, after another one has lost it.
 _SETTLE_S = 6
 
@@ -55,7 +58,7 @@ def train_on_workers(
     memory: str = "4Gi",
     cpu: str = "2",
     runtime: str = "loopline",
-    start_minutes: int = 15,
+    start_minutes: float = 15,
 ) -> Manifest:
     """Train with XGBoost on the workers of a job and write the model directory.
 
@@ -94,8 +97,8 @@ def train_on_workers(
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
-    if start_minutes < 1:
-        raise InputError(f"start_minutes must be at least 1, not {start_minutes}.")
+    if start_minutes <= 0:
+        raise InputError(f"start_minutes must be above 0, not {start_minutes}.")
     plan = announced_plan(train, schema, target, task, features, exclude)
     recipe = plan_boosting(train, plan, params, rounds, early_stopping_rounds, class_weight, seed)
     remote = _is_remote(train_uri)
@@ -110,9 +113,9 @@ def train_on_workers(
         settings = {"nthread": _threads(cpu, workers, remote)} | recipe.settings
         order = Order(workers, *tables, plan, replace(recipe, settings=settings), local=not remote)
         if remote:
-            fitted = _train_on_cluster(order, model_uri, pipeline_run, name, memory, cpu, runtime, start_minutes)
+            fitted = _train_on_cluster(order, name, start_minutes * 60, model_uri, memory, cpu, runtime)
         else:
-            fitted = _train_here(order, pipeline_run, name, start_minutes)
+            fitted = _train_here(order, name, start_minutes * 60)
     details = {"best_iteration": fitted.best_iteration, "class_weight": class_weight, "rounds": rounds}
     origin = Origin(
         "train_distributed", "XGBoost", given_params(params), seed, pipeline_run, name, details | {"workers": workers}
@@ -144,36 +147,32 @@ def _threads(cpu: str, workers: int, remote: bool) -> int:
         given = 0
     if given <= 0:
         raise InputError(f"cpu {cpu!r} is no number of CPUs: write it like 2 or 500m.")
-    return max(1, int(given) if remote else len(os.sched_getaffinity(0)) // workers)
+    return max(1, int(given) if remote else (os.cpu_count() or 1) // workers)
 
 
-def _train_here(order: Order, pipeline_run: str, name: str, start_minutes: int) -> XGBoostModel:
+def _train_here(order: Order, name: str, start_s: float) -> XGBoostModel:
     from loopline.components.training.distributed.local import LocalJob
 
     with tempfile.TemporaryDirectory() as folder:
         place = open_exchange(str(Path(folder).absolute() / "shared"))
-        job = LocalJob(_job_name(name, pipeline_run, folder, order), place, order.workers)
-        return _run(job, place, order, start_minutes)
+        return _run(LocalJob(_job_name(name, place, order), place, order.workers), place, order, start_s)
 
 
-def _train_on_cluster(
-    order: Order, model_uri: str, pipeline_run: str, name: str, memory: str, cpu: str, runtime: str, start_minutes: int
-) -> XGBoostModel:
+def _train_on_cluster(order: Order, name: str, start_s: float, model_uri: str, *machines: str) -> XGBoostModel:
     from loopline.components.training.distributed.cluster import ClusterJob
 
     place = open_exchange(f"{_object_uri(model_uri)}-workers")
-    job = ClusterJob(_job_name(name, pipeline_run, place.uri, order), place, order.workers, memory, cpu, runtime)
-    return _run(job, place, order, start_minutes)
+    return _run(ClusterJob(_job_name(name, place, order), place, order.workers, *machines), place, order, start_s)
 
 
-def _job_name(name: str, pipeline_run: str, place: str, order: Order) -> str:
-    """Return a name that a retry of the same step has again, and nothing else."""
-    key = "\n".join([pipeline_run, place, order.to_json()])
+def _job_name(name: str, place: Exchange, order: Order) -> str:
+    """Return a name that a retry of the same step has again, and nothing else: the engine gives each step a place."""
+    key = f"{place.uri}\n{order.to_json()}"
     words = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name.lower())[:20].strip("-")
     return f"train-{words}-{hashlib.sha256(key.encode()).hexdigest()[:10]}".replace("--", "-")
 
 
-def _run(job: Job, place: Exchange, order: Order, start_minutes: int) -> XGBoostModel:
+def _run(job: Job, place: Exchange, order: Order, start_s: float) -> XGBoostModel:
     """Run a job to its end, whatever comes, and return what its workers trained."""
     place.clear()
     place = open_exchange(place.uri)
@@ -181,7 +180,7 @@ def _run(job: Job, place: Exchange, order: Order, start_minutes: int) -> XGBoost
         try:
             place.write(ORDER, order.to_json().encode())
             job.start()
-            _wait(job, place, order, start_minutes * 60)
+            _wait(job, place, order, start_s)
             found = json.loads(place.read(RESULT) or b"{}")
             data = place.read(MODEL)
         finally:
@@ -219,15 +218,17 @@ def _wait(job: Job, place: Exchange, order: Order, start_s: float) -> None:
 def _error(job: Job, place: Exchange, failure: Failure | None) -> InputError:
     """Return the most telling of what workers and job say, some moments later."""
     end = time.monotonic() + _SETTLE_S
-    reason = job.state().reason
-    while (failure is None or failure.cause == "others") and not reason and time.monotonic() < end:
+    while (failure is None or failure.cause == "others") and time.monotonic() < end:
         time.sleep(0.5)
-        failure, reason = find_failure(place, place.names()), job.state().reason
+        failure = find_failure(place, place.names())
+    reason = job.state().reason
     for line in job.new_lines():
         logger.info("%s", line)
     if failure and failure.cause == "input":
         return InputError(failure.message)
-    told = failure.message if failure and (failure.cause != "others" or not reason) else f"{reason.rstrip('.')}."
+    told = f"{reason.rstrip('.')}." if reason else ""
+    if failure and (failure.cause != "others" or not reason):
+        told = failure.message
     return TemporaryError(f"Training on several machines failed. {told}")
 
 
@@ -238,6 +239,9 @@ def _ended_by_signal() -> Iterator[None]:
     def end(*_):
         raise SystemExit(143)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,16 +20,16 @@ from pathlib import Path
 from loopline.components.errors import InputError
 from loopline.components.training.distributed.certificates import trust_mounted
 from loopline.components.training.distributed.exchange import Exchange, open_exchange
-from loopline.components.training.distributed.order import (
+from loopline.components.training.distributed.messages import (
     MODEL,
     ORDER,
     RESULT,
     TRACKER,
     Failure,
-    Order,
     begin,
     report_failure,
 )
+from loopline.components.training.distributed.order import Order
 from loopline.components.training.distributed.shares import copy_share, cut_share
 
 #: Seconds that workers wait for each other: to begin, since pods do not start together, and within one operation.
@@ -49,6 +50,7 @@ def main(words: list[str]) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with tempfile.TemporaryDirectory() as scratch:
         trust_mounted(Path(scratch))
         place, worker = open_exchange(words[0]), int(os.environ["JOB_COMPLETION_INDEX"])
@@ -68,6 +70,13 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def _end_with(parent: int) -> None:
+    """End when the process that started this one does: nothing else would, where that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _work(place: Exchange, worker: int, scratch: Path) -> None:
     from loopline.components.training.xgboost_model import boost
 
@@ -78,7 +87,7 @@ def _work(place: Exchange, worker: int, scratch: Path) -> None:
     rows = copy_share(cut_share(order.train, worker, order.workers), columns, train)
     if order.validation:
         copy_share(cut_share(order.validation, worker, order.workers), columns, validation)
-    logger.info("worker %d of %d: %s rows in %.1f s", worker, order.workers, f"{rows:,}", time.monotonic() - started)
+    logger.info("has %s rows after %.1f s", f"{rows:,}", time.monotonic() - started)
     with _joined(place, worker, order):
         fitted = boost(train, validation if order.validation else None, order.plan, order.recipe)
         counts = _gather(worker, order.workers, rows)
