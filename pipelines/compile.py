@@ -12,6 +12,7 @@ from loopline.components.image import step_image
 PIPELINES = {
     "training": ("training", "training"),
     "training-sklearn": ("training", "training_sklearn"),
+    "training-distributed": ("training_distributed", "training_distributed"),
     "sweep": ("sweep", "sweep"),
     "delivery": ("delivery", "delivery"),
     "rollback": ("delivery", "rollback"),

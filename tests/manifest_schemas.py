@@ -1,8 +1,8 @@
 """Kubernetes objects checked as strictly as an API server with strict field validation, without one.
 
 Core objects by the schemas of kubernetes-validate; the others by their public resource definitions, found in the folder
-LOOPLINE_CRDS. Triggers' own definitions allow anything, and OpenShift's builds and image streams have none, so what
-Loopline uses of them is written down here.
+LOOPLINE_CRDS; Kubeflow Trainer's by the models of its API. Triggers' own definitions allow anything, and OpenShift's
+builds and image streams have none, so what Loopline uses of them is written down here.
 """
 
 import functools
@@ -16,6 +16,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from kubeflow_trainer_api import models as trainer_models
 
 ROOT = Path(__file__).parents[1]
 CRDS = Path(os.environ.get("LOOPLINE_CRDS", ROOT.parent / "shared" / "crds"))
@@ -66,6 +67,8 @@ def check(manifest: dict, platform: str = ""):
     kind = manifest["kind"]
     if (group, kind) in _OWN:
         _check_schema(manifest, strict(_OWN[group, kind]))
+    elif group == "trainer.kubeflow.org":
+        _check_trainer(manifest)
     elif (group, kind) in _definitions():
         _check_schema(manifest, _schema(definition_file(group, kind, platform), version))
     else:
@@ -82,6 +85,29 @@ def _check_core(manifest: dict):
         raise InvalidManifestError(f"{_name(manifest)}: {error.message} at {list(error.path)}") from None
     except kubernetes_validate.SchemaNotFoundError:
         raise InvalidManifestError(f"{_name(manifest)}: no schema for {manifest['apiVersion']}") from None
+
+
+def _check_trainer(manifest: dict):
+    """Check by the models of Kubeflow Trainer's own API, which drop what they do not know."""
+    model = getattr(trainer_models, f"TrainerV1alpha1{manifest['kind']}")
+    try:
+        kept = model.from_dict(manifest).to_dict()
+    except ValueError as error:
+        raise InvalidManifestError(f"{_name(manifest)}: {error}") from None
+    lost = _first_lost(manifest, kept)
+    if lost:
+        raise InvalidManifestError(f"{_name(manifest)}: unknown or changed at {lost}")
+
+
+def _first_lost(given: object, kept: object, where: str = "$") -> str:
+    """Return where one value has something that another has not; nothing when it is all there."""
+    if isinstance(given, dict):
+        pairs = [(f"{where}.{key}", value, (kept or {}).get(key)) for key, value in given.items()]
+    elif isinstance(given, list):
+        pairs = [(f"{where}[{i}]", value, (kept or [None] * len(given))[i]) for i, value in enumerate(given)]
+    else:
+        return "" if given == kept else where
+    return next(filter(None, (_first_lost(value, other, path) for path, value, other in pairs)), "")
 
 
 def _check_schema(manifest: dict, schema: dict):

@@ -20,6 +20,8 @@ from manifest_schemas import (
 )
 from openshift_manifests import COMPONENTS, FOLDER, NEWEST, built, documents, overlay, permissions
 
+from loopline.components.image import DEFAULT_IMAGE
+from loopline.components.training.distributed.certificates import MOUNTED_AUTHORITIES
 from loopline.pipelines.settings import MOUNTED, SECRETS
 
 README = FOLDER / "README.md"
@@ -149,10 +151,33 @@ def test_steps_may_do_what_they_need_and_no_more():
     for platform in ("3.4", "3.5"):
         assert permissions(built(platform), STEPS) == api | mlflow
     everything = built(NEWEST, COMPONENTS)
-    assert permissions(everything, STEPS) == api | mlflow | {("", "namespaces", "get")}
+    training = {("trainer.kubeflow.org", "trainjobs", verb) for verb in ("get", "create", "delete")}
+    training |= {("trainer.kubeflow.org", "trainingruntimes", "get"), ("", "pods/log", "get")}
+    training |= {("", "pods", verb) for verb in ("get", "list")}
+    assert permissions(everything, STEPS) == api | mlflow | training | {("", "namespaces", "get")}
     assert permissions(everything, "loopline-delivery") == api
     for role in (m for m in everything if m["kind"] == "Role"):
         assert "*" not in str(role["rules"])
+
+
+def test_pods_of_a_training_job_have_no_more_than_they_need():
+    """The key of S3 by its secret, and the authorities that make it trusted; nothing that speaks to the cluster."""
+    need_kustomize()
+    runtime = one(built(NEWEST, ("training",)), "TrainingRuntime")
+    check(runtime)
+    with pytest.raises(InvalidManifestError, match=r"mlPolicy\.nodes"):
+        check({**runtime, "spec": {**runtime["spec"], "mlPolicy": {"nodes": 2}}})
+    [replicated] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    pod = job["template"]["spec"]
+    [container] = pod["containers"]
+    assert (replicated["name"], container["name"]) == ("node", "node"), "names that Kubeflow Trainer looks for"
+    assert pod["automountServiceAccountToken"] is False
+    assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0), "the step says why, and is retried as a whole"
+    assert container["envFrom"] == [{"secretRef": {"name": "loopline-s3", "optional": True}}]
+    [mount] = container["volumeMounts"]
+    assert mount["mountPath"] == str(MOUNTED_AUTHORITIES)
+    assert container["image"] == DEFAULT_IMAGE
 
 
 def test_the_namespace_is_named_in_one_place(tmp_path):

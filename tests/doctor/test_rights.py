@@ -93,6 +93,9 @@ def test_deploy_grants_the_steps_no_resource_that_none_needs():
     }
     # What comes with the platform's own roles, and nothing of Loopline asks for.
     needed |= {("mlflow.kubeflow.org", "datasets"), ("", "namespaces")}
+    # Of the component training, which is by choice: train_distributed says itself what it lacks (tests/training).
+    needed |= {("trainer.kubeflow.org", "trainjobs"), ("trainer.kubeflow.org", "trainingruntimes")}
+    needed |= {("", "pods"), ("", "pods/log")}
     given = {
         (group, resource) for _, rule in _granted() for group in rule["apiGroups"] for resource in rule["resources"]
     }

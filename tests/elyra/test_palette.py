@@ -11,8 +11,8 @@ from loopline.pipelines.spec import compiled_folder, compiled_names
 
 #: Components whose result depends on their inputs alone.
 CACHED = {
-    "validate_data", "split_data", "extend_data", "train_xgboost", "train_sklearn", "list_trials", "evaluate_model",
-    "compare_models", "select_model", "detect_drift", "measure_performance",
+    "validate_data", "split_data", "extend_data", "train_xgboost", "train_sklearn", "train_distributed", "list_trials",
+    "evaluate_model", "compare_models", "select_model", "detect_drift", "measure_performance",
 }  # fmt: skip
 READS = {
     "ingest_data": "loopline-s3",

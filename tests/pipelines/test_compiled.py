@@ -104,7 +104,8 @@ def test_cached_is_what_depends_on_its_inputs_alone(name):
         component = re.sub(r"^comp-|-\d+$", "", task["componentRef"]["name"])
         cached = task.get("cachingOptions", {}).get("enableCache", False)
         assert cached == (component not in OUTSIDE), key
-        assert bool(task.get("retryPolicy")) == (component in OUTSIDE), key
+        # What runs on other machines can fail with one of them.
+        assert bool(task.get("retryPolicy")) == (component in OUTSIDE | {"train-distributed"}), key
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -147,6 +148,7 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
     git = {"GIT_USERNAME", "GIT_PASSWORD", "GIT_PROVIDER", "GIT_API_URL"}
     wanted = {
         "ingest-data": s3,
+        "train-distributed": s3,
         "load-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
         "register-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
         "promote-model": login,
