@@ -54,13 +54,15 @@ def list_parts(path: str | Path, uri: str) -> list[Part]:
         InputError: There is no table.
     """
     path = Path(path)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
     parts = []
     for file in files:
         with open_parquet(file) as table:
             rows = table.metadata.num_rows
         if rows:
-            parts.append(Part(uri if file == path else f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}", rows))
+            parts.append(Part(uri if file == path else f"{uri.rstrip('/')}/{file.name}", rows))
     return parts
 
 

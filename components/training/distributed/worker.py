@@ -5,6 +5,7 @@ every pod of an indexed job. Worker 0 runs XGBoost's tracker and writes the mode
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -89,7 +90,8 @@ def _work(place: Exchange, worker: int, scratch: Path) -> None:
         copy_share(cut_share(order.validation, worker, order.workers), columns, validation)
     logger.info("has %s rows after %.1f s", f"{rows:,}", time.monotonic() - started)
     with _joined(place, worker, order):
-        fitted = boost(train, validation if order.validation else None, order.plan, order.recipe)
+        plan = dataclasses.replace(order.plan, rows=rows)
+        fitted = boost(train, validation if order.validation else None, plan, order.recipe)
         counts = _gather(worker, order.workers, rows)
         if worker == 0:
             place.write(MODEL, bytes(fitted.booster.save_raw("ubj")))
