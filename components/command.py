@@ -154,7 +154,7 @@ def _run(interface: Interface, options: argparse.Namespace) -> None:
             _add_input(request["inputs"], port, getattr(options, port.name), metadata)
         for port in interface.outputs:
             path = str(Path(getattr(options, port.name) or f"{scratch}/{port.name}").absolute())
-            _add_output(request["outputs"], port, path)
+            _add_output(request["outputs"], port, path, metadata)
         stack.enter_context(cluster_secrets(filter(None, options.secrets.split(","))))
         # As in a step of KFP's: what is loaded stays, since the process ends with the function.
         stack.enter_context(environment({"_KFP_RUNTIME": "true"}))
@@ -171,19 +171,19 @@ def _add_input(inputs: dict, port: Port, given: object, metadata: Metadata) -> N
     for path in paths:
         if not Path(path).exists():
             raise InputError(f"{port.option} {path!r} does not exist: give the path of a {port.type}.")
-    artifacts = [_artifact(port, str(Path(path).absolute()), metadata.read(path)) for path in paths]
+    artifacts = [_artifact(port, metadata.address(path), metadata.read(path)) for path in paths]
     inputs["artifacts"][port.name] = {"artifacts": artifacts}
 
 
-def _add_output(outputs: dict, port: Port, path: str) -> None:
+def _add_output(outputs: dict, port: Port, path: str, metadata: Metadata) -> None:
     if port.artifact:
-        outputs["artifacts"][port.name] = {"artifacts": [_artifact(port, path, {})]}
+        outputs["artifacts"][port.name] = {"artifacts": [_artifact(port, metadata.address(path), {})]}
     else:
         outputs["parameters"][port.name] = {"outputFile": path}
 
 
-def _artifact(port: Port, path: str, metadata: dict) -> dict:
-    return {"name": port.name, "uri": path, "type": {"schemaTitle": f"system.{port.type}"}, "metadata": metadata}
+def _artifact(port: Port, address: str, metadata: dict) -> dict:
+    return {"name": port.name, "uri": address, "type": {"schemaTitle": f"system.{port.type}"}, "metadata": metadata}
 
 
 def _finish(interface: Interface, options: argparse.Namespace, found: dict, metadata: Metadata) -> None:

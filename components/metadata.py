@@ -18,6 +18,13 @@ class Metadata(Protocol):
             path: The artifact.
         """
 
+    def address(self, path: str | Path) -> str:
+        """Return where an artifact is for others: its URI, or its path where it has none.
+
+        Args:
+            path: The artifact.
+        """
+
     def write(self, known: dict[Path, dict]) -> None:
         """Keep what a step said of its outputs.
 
@@ -48,6 +55,14 @@ class SideMetadata:
         if not isinstance(values, dict):
             raise InputError(f"{file} is no JSON object of metadata: remove it, or run the step before anew.")
         return values
+
+    def address(self, path: str | Path) -> str:
+        """Return an artifact's absolute path.
+
+        Args:
+            path: The artifact.
+        """
+        return str(Path(path).absolute())
 
     def write(self, known: dict[Path, dict]) -> None:
         """Write a file beside each artifact of which something is known, and remove what an earlier run said.
@@ -89,6 +104,16 @@ class EngineMetadata:
         """
         _, artifact = self._inputs.get(Path(path).absolute(), ("", {}))
         return artifact.get("metadata", {})
+
+    def address(self, path: str | Path) -> str:
+        """Return the URI under which the engine knows an artifact, else its path.
+
+        Args:
+            path: The artifact.
+        """
+        place = Path(path).absolute()
+        _, artifact = self._inputs.get(place) or self._outputs.get(place) or ("", {})
+        return artifact.get("uri", str(place))
 
     def write(self, known: dict[Path, dict]) -> None:
         """Write the file that the engine reads: each output under the name and address that it knows it by.

@@ -118,7 +118,7 @@ def test_more_workers_than_rows(tables, caplog):
     ("changes", "sentence"),
     [
         ({"workers": 0}, "workers must be at least 1, not 0."),
-        ({"start_minutes": 0}, "start_minutes must be above 0, not 0."),
+        ({"start_minutes": 0}, "start_minutes must be at least 1, not 0."),
         ({"cpu": "two"}, "cpu 'two' is no number of CPUs: write it like 2 or 500m."),
         ({"params": '{"depth": 3}'}, 'XGBoost has no parameter "depth"'),
         ({"rounds": 0}, "Rounds must be at least 1, not 0."),

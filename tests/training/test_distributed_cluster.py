@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,40 +16,43 @@ from loopline.components.model.directory import read_manifest
 
 BUCKET = "loopline"
 PROGRAM = """
-import json, logging, sys
-from loopline.components.errors import InputError
-from loopline.components.training.distributed.train import train_on_workers
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-arguments = json.loads(sys.argv[1])
-try:
-    manifest = train_on_workers(*arguments.pop("paths"), **arguments)
-except InputError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
+import sys
+from kfp.dsl.types import artifact_types
+artifact_types._S3_LOCAL_MOUNT_PREFIX = artifact_types._MINIO_LOCAL_MOUNT_PREFIX = sys.argv[1]
+from loopline.components.command import main
+from loopline.components.training.distributed import train
+train._MINUTE_S = 4
+sys.exit(main(sys.argv[2:]))
 """
 
 
 class Step:
-    """A step of a run on the cluster: its own process, with the tables as files and in S3."""
+    """A step of a run on the cluster: a process with its artifacts in S3, mounted where the engine mounts them."""
 
-    def __init__(self, tables, cluster, variables):
-        self.tables, self.cluster, self.variables = tables, cluster, variables
+    def __init__(self, folder, store, cluster, variables):
+        self.store, self.cluster, self.variables = store, cluster, variables
+        self.mounts = folder / "mounts"
+        self.model = self.mounts / BUCKET / "runs" / "1" / "model"
+        self._told = {
+            "inputs": {"artifacts": {name: self._artifact(name) for name in ("train", "validation", "schema")}},
+            "outputs": {
+                "artifacts": {name: self._artifact(name) for name in ("model", "metrics")},
+                "outputFile": str(folder / "outputs.json"),
+            },
+        }
+
+    def _artifact(self, name: str) -> dict:
+        scheme = "minio" if name == "train" else "s3"  # the engine knows both
+        return {"artifacts": [{"name": name, "uri": f"{scheme}://{BUCKET}/runs/1/{name}", "metadata": {}}]}
 
     def begin(self, **changes) -> subprocess.Popen:
         """Start the step."""
-        tables = self.tables
-        arguments = {
-            "paths": [str(path) for path in (tables.train, tables.validation, tables.schema, tables.model)],
-            "train_uri": f"minio://{BUCKET}/runs/1/train",
-            "validation_uri": f"s3://{BUCKET}/runs/1/validation",
-            "model_uri": f"s3://{BUCKET}/runs/1/model",
-            "target": "late",
-            "exclude": OTHERS["late"],
-            "rounds": 30,
-            "cpu": "1",
-            "pipeline_run": "run-1",
-        }
+        values = {"target": "late", "exclude": OTHERS["late"], "rounds": 30, "cpu": "1", "start_minutes": 1, **changes}
+        values |= {name: self.model.with_name(name) for name in ("train", "validation", "schema", "model", "metrics")}
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+        words += ["--executor-input", json.dumps(self._told)]
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, json.dumps(arguments | changes)],
+            [sys.executable, "-c", PROGRAM, f"{self.mounts}/", "train_distributed", *words],
             env={**os.environ, **self.variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,11 +69,12 @@ class Step:
 @pytest.fixture
 def step(tables, monkeypatch, tmp_path):
     with running_store(monkeypatch, BUCKET) as store, training_cluster(tmp_path / "cluster") as (cluster, variables):
-        for name in ("train", "validation"):
+        cluster.secrets["loopline-s3"] = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+        step = Step(tmp_path, store, cluster, variables)
+        step.model.parent.mkdir(parents=True)
+        for name in ("train", "validation", "schema"):
+            shutil.copy(getattr(tables, name), step.model.with_name(name))
             store.fput_object(BUCKET, f"runs/1/{name}", str(getattr(tables, name)))
-        cluster.secrets["loopline-s3"] = {k: os.environ[k] for k in os.environ if k.startswith("AWS_")}
-        step = Step(tables, cluster, variables)
-        step.store = store
         yield step
 
 
@@ -80,7 +85,7 @@ def _last(said: str) -> str:
 def test_a_job_trains_the_model(step):
     code, said = step.run()
     assert code == 0, said
-    manifest = read_manifest(step.tables.model)
+    manifest = read_manifest(step.model)
     assert manifest.training["component"] == "train_distributed"
     assert manifest.training["workers"] == 2
     assert manifest.training["validation"]["roc_auc"] > 0.9
@@ -95,7 +100,7 @@ def test_a_job_trains_the_model(step):
     # Nothing is left: no job, no pod, no file of theirs beside the model.
     assert not step.cluster.jobs and not step.cluster.pods
     left = [item.object_name for item in step.store.list_objects(BUCKET, recursive=True)]
-    assert left == ["runs/1/train", "runs/1/validation"]
+    assert left == ["runs/1/schema", "runs/1/train", "runs/1/validation"]
 
 
 def test_a_pod_that_runs_out_of_memory(step):
@@ -108,9 +113,9 @@ def test_a_pod_that_runs_out_of_memory(step):
     assert process.returncode == 1
     assert time.monotonic() - began < 45
     reason = f"Pod {pod.name} ran out of memory: raise memory, or workers for smaller shares."
-    assert _last(said) == f"TemporaryError: Training on several machines failed. {reason}"
+    assert _last(said) == f"loopline: Training on several machines failed. {reason}"
     assert not step.cluster.jobs and not step.cluster.pods
-    assert not step.tables.model.exists()
+    assert not step.model.exists()
 
 
 def _training_pod(step, index: int):
@@ -125,9 +130,9 @@ def _training_pod(step, index: int):
 
 def test_a_job_without_a_node(step):
     step.cluster.unschedulable = "0/3 nodes are available: 3 Insufficient memory."
-    code, said = step.run(start_minutes=0.05)
+    code, said = step.run()
     assert code == 1
-    assert "did not start within 0.05 minutes: Unschedulable: 0/3 nodes are available: 3 Insufficient memory." in said
+    assert "did not start within 1 minute(s): Unschedulable: 0/3 nodes are available: 3 Insufficient memory." in said
     assert not step.cluster.jobs
 
 
@@ -158,26 +163,26 @@ def test_a_retry_replaces_the_job_of_a_step_that_was_killed(step):
         (("trainer.kubeflow.org", "trainjobs", "create"), "Cannot create TrainJobs: this step's account may not: add"),
         (
             ("trainer.kubeflow.org", "trainingruntimes", "get"),
-            "Cannot use the training runtime 'loopline': this",
+            "Cannot use the training runtime 'loopline' of this",
         ),
     ],
 )
 def test_what_the_account_may_not(step, lost, sentence):
     step.cluster.allowed = step.cluster.allowed - {lost}
     code, said = step.run()
-    assert code == 1
-    assert f"InputError: {sentence}" in said
+    assert code == 2
+    assert f"loopline: {sentence}" in said
     assert "Traceback" not in said
 
 
 def test_a_runtime_that_is_not_there(step):
     code, said = step.run(runtime="torch-distributed")
-    assert code == 1
-    assert "InputError: Cannot use the training runtime 'torch-distributed': " in _last(said)
+    assert code == 2
+    assert "loopline: Cannot use the training runtime 'torch-distributed' of this namespace: " in _last(said)
 
 
 def test_data_that_workers_cannot_read(step):
     step.store.remove_object(BUCKET, "runs/1/train")
     code, said = step.run()
-    assert code == 1
-    assert _last(said).startswith("InputError: Cannot read s3://loopline/runs/1/train: there is no such object")
+    assert code == 2
+    assert _last(said).startswith("loopline: Cannot read s3://loopline/runs/1/train: there is no such object")

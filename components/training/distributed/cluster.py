@@ -42,18 +42,30 @@ class ClusterJob:
         self._name, self._place, self._workers = name, place, workers
         self._resources = {"cpu": cpu, "memory": memory}
         self._runtime = runtime
-        self._lines = [0] * workers
-        self._answered = time.monotonic()
+        self._answered, self._last = time.monotonic(), State("waiting")
         self._client = self._connect()
 
+    def prepare(self) -> None:
+        """Delete an earlier TrainJob of the same name and wait until its pods are gone, too."""
+        if self._is_there():
+            logger.info("TrainJob %s is there from an earlier try: it is replaced", self._name)
+            with self._explained("delete TrainJobs"):
+                self._client.delete_job(self._name)
+        end = time.monotonic() + _GONE_S
+        while self._is_there():
+            if time.monotonic() > end:
+                raise TemporaryError(
+                    f"An earlier TrainJob {self._name} does not end: delete it and run the step again."
+                )
+            time.sleep(_POLL_S)
+
     def start(self) -> None:
-        """Create the TrainJob, after an earlier one of the same name is gone with its pods."""
+        """Create the TrainJob."""
         from kubeflow.trainer import CustomTrainerContainer
         from kubeflow.trainer.options import Labels, Name, TrainerArgs, TrainerCommand
 
-        with self._explained(f"use the training runtime {self._runtime!r}"):
+        with self._explained(f"use the training runtime {self._runtime!r} of this namespace"):
             runtime = self._client.get_runtime(self._runtime)
-        self._remove()
         trainer = CustomTrainerContainer(
             image=self._own_image(), num_nodes=self._workers, resources_per_node=self._resources
         )
@@ -80,11 +92,12 @@ class ClusterJob:
                 raise TemporaryError(
                     f"The Kubernetes API has not answered for {_AWAY_S} s ({type(error).__name__}): run the step again."
                 ) from None
-            return State("running")
+            return self._last
         self._answered = time.monotonic()
-        if job is None:
-            return State("failed", f"somebody deleted the TrainJob {self._name}")
-        return judge(job, pods, self._workers)
+        self._last = State("failed", f"Somebody deleted the TrainJob {self._name}")
+        if job is not None:
+            self._last = judge(job, pods, self._workers)
+        return self._last
 
     def new_lines(self) -> list[str]:
         """Return nothing: logs are read at the end, when no line is read twice."""
@@ -107,19 +120,6 @@ class ClusterJob:
         logging.getLogger("kubeflow.trainer").setLevel(logging.ERROR)
         with self._explained("reach the Kubernetes API"):
             return TrainerClient(KubernetesBackendConfig())
-
-    def _remove(self) -> None:
-        if self._is_there():
-            logger.info("TrainJob %s is there from an earlier try: it is replaced", self._name)
-            with self._explained("delete TrainJobs"):
-                self._client.delete_job(self._name)
-        end = time.monotonic() + _GONE_S
-        while self._is_there():
-            if time.monotonic() > end:
-                raise TemporaryError(
-                    f"An earlier TrainJob {self._name} does not end: delete it and run the step again."
-                )
-            time.sleep(_POLL_S)
 
     def _is_there(self) -> bool:
         with self._explained("read TrainJobs and pods"):

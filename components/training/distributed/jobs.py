@@ -18,8 +18,11 @@ class State(NamedTuple):
 class Job(Protocol):
     """A TrainJob of Kubeflow Trainer."""
 
+    def prepare(self) -> None:
+        """Remove an earlier job of the same name; none of its workers runs afterwards."""
+
     def start(self) -> None:
-        """Start the workers; an earlier job of the same name is replaced."""
+        """Start the workers."""
 
     def state(self) -> State:
         """Return how the job is."""

@@ -44,6 +44,9 @@ class LocalJob:
         self._name, self._place, self._workers = name, place, workers
         self._seen = 0
 
+    def prepare(self) -> None:
+        """Do nothing: no job outlives its step here."""
+
     def start(self) -> None:
         """Start the launcher."""
         from kubeflow.trainer import CustomTrainer

@@ -30,6 +30,7 @@ from loopline.components.training.xgboost_model import XGBoostModel, boost, plan
 _POLL_S = {True: 0.3, False: 2.0}
 #: Seconds for a worker that knows the cause to say so, after another one has lost it.
 _SETTLE_S = 6
+_MINUTE_S = 60
 
 logger = logging.getLogger("loopline")
 
@@ -58,7 +59,7 @@ def train_on_workers(
     memory: str = "4Gi",
     cpu: str = "2",
     runtime: str = "loopline",
-    start_minutes: float = 15,
+    start_minutes: int = 15,
 ) -> Manifest:
     """Train with XGBoost on the workers of a job and write the model directory.
 
@@ -97,8 +98,8 @@ def train_on_workers(
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}.")
-    if start_minutes <= 0:
-        raise InputError(f"start_minutes must be above 0, not {start_minutes}.")
+    if start_minutes < 1:
+        raise InputError(f"start_minutes must be at least 1, not {start_minutes}.")
     plan = announced_plan(train, schema, target, task, features, exclude)
     recipe = plan_boosting(train, plan, params, rounds, early_stopping_rounds, class_weight, seed)
     remote = _is_remote(train_uri)
@@ -113,9 +114,9 @@ def train_on_workers(
         settings = {"nthread": _threads(cpu, workers, remote)} | recipe.settings
         order = Order(workers, *tables, plan, replace(recipe, settings=settings), local=not remote)
         if remote:
-            fitted = _train_on_cluster(order, name, start_minutes * 60, model_uri, memory, cpu, runtime)
+            fitted = _train_on_cluster(order, name, start_minutes * _MINUTE_S, model_uri, memory, cpu, runtime)
         else:
-            fitted = _train_here(order, name, start_minutes * 60)
+            fitted = _train_here(order, name, start_minutes * _MINUTE_S)
     details = {"best_iteration": fitted.best_iteration, "class_weight": class_weight, "rounds": rounds}
     origin = Origin(
         "train_distributed", "XGBoost", given_params(params), seed, pipeline_run, name, details | {"workers": workers}
@@ -174,6 +175,7 @@ def _job_name(name: str, place: Exchange, order: Order) -> str:
 
 def _run(job: Job, place: Exchange, order: Order, start_s: float) -> XGBoostModel:
     """Run a job to its end, whatever comes, and return what its workers trained."""
+    job.prepare()
     place.clear()
     place = open_exchange(place.uri)
     with _ended_by_signal():
@@ -211,7 +213,7 @@ def _wait(job: Job, place: Exchange, order: Order, start_s: float) -> None:
             end = float("inf")
         elif time.monotonic() > end:
             reason = state.reason or "nothing says why"
-            raise TemporaryError(f"The training job did not start within {start_s / 60:g} minutes: {reason}.")
+            raise TemporaryError(f"The training job did not start within {start_s / _MINUTE_S:g} minute(s): {reason}.")
         time.sleep(_POLL_S[order.local])
 
 
@@ -226,7 +228,7 @@ def _error(job: Job, place: Exchange, failure: Failure | None) -> InputError:
         logger.info("%s", line)
     if failure and failure.cause == "input":
         return InputError(failure.message)
-    told = f"{reason.rstrip('.')}." if reason else ""
+    told = f"{reason.rstrip('.')}." if reason else "The lines of its workers above say more."
     if failure and (failure.cause != "others" or not reason):
         told = failure.message
     return TemporaryError(f"Training on several machines failed. {told}")

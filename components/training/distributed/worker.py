@@ -34,7 +34,7 @@ from loopline.components.training.distributed.order import Order
 from loopline.components.training.distributed.shares import copy_share, cut_share
 
 #: Seconds that workers wait for each other: to begin, since pods do not start together, and within one operation.
-_MEET_S, _OPERATION_S = 900, 900
+_MEET_S, _OPERATION_S = 3600, 900
 _POLL_S = 0.5
 
 logger = logging.getLogger("loopline")
@@ -147,4 +147,7 @@ def _explain(worker: int, error: Exception) -> Failure:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # at once: XGBoost's tracker would wait for workers that are gone
