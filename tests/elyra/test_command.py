@@ -13,6 +13,7 @@ from pipeline_server import pipeline_server
 from loopline.components import STAGES
 from loopline.components.command import main
 from loopline.components.data.tables import read_table
+from loopline.components.metadata import EngineMetadata
 
 SETS = '{"max_depth": [4, 8]}'
 
@@ -111,6 +112,17 @@ def test_the_engine_gets_the_metadata_where_it_wants_them(bundled, tmp_path, mon
     [artifact] = entry["artifacts"]
     assert (name, artifact["name"], artifact["uri"]) == ("data", "data-7", "s3://bucket/run/data")
     assert artifact["metadata"]["rows"] == 178
+
+
+def test_the_function_gets_the_addresses_of_the_engine(tmp_path, monkeypatch):
+    """Whoever lets other machines read an artifact needs to know where it is for them."""
+    monkeypatch.setattr(artifact_types, "_S3_LOCAL_MOUNT_PREFIX", f"{tmp_path}/")
+    entry = {"artifacts": [{"name": "model-7", "uri": "s3://bucket/run/model", "metadata": {"digest": "d"}}]}
+    told = {"inputs": {"artifacts": {"model": entry}}, "outputs": {"artifacts": {}, "outputFile": str(tmp_path / "o")}}
+    known = EngineMetadata(json.dumps(told))
+    place = tmp_path / "bucket" / "run" / "model"
+    assert (known.address(place), known.read(place)) == ("s3://bucket/run/model", {"digest": "d"})
+    assert known.address(tmp_path / "other") == str(tmp_path / "other")
 
 
 def test_values_may_be_empty_and_begin_with_a_dash(tmp_path):

@@ -47,9 +47,9 @@ class ClusterJob:
 
     def prepare(self) -> None:
         """Delete an earlier TrainJob of the same name and wait until its pods are gone, too."""
-        if self._is_there():
-            logger.info("TrainJob %s is there from an earlier try: it is replaced", self._name)
-            with self._explained("delete TrainJobs"):
+        with self._explained("replace an earlier TrainJob"):
+            if self._read_job() is not None:
+                logger.info("TrainJob %s is there from an earlier try: it is replaced", self._name)
                 self._client.delete_job(self._name)
         end = time.monotonic() + _GONE_S
         while self._is_there():
@@ -78,6 +78,7 @@ class ClusterJob:
         with self._explained("create TrainJobs"):
             self._client.train(runtime=runtime, trainer=trainer, options=options)
         logger.info("TrainJob %s: %d pods", self._name, self._workers)
+        self._answered = time.monotonic()
 
     def state(self) -> State:
         """Return how the job is, by its conditions and its pods'.
