@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.schema import Column, Schema
 from loopline.components.data.summary import ColumnSummary
-from loopline.components.data.tables import read_table
 from loopline.components.errors import InputError
 from loopline.components.model.targets import infer_task
 from loopline.components.parameters import parse_object
@@ -108,16 +107,21 @@ def _check_field(name: str, key: str, value: object) -> None:
 
 
 def training_problems(
-    path: str | Path, columns: Sequence[ColumnSummary], schema: Schema, task: str, expectations: str = "{}"
+    columns: Sequence[ColumnSummary],
+    schema: Schema,
+    task: str,
+    expectations: str,
+    count_target: Callable[[], pa.StructArray],
 ) -> list[str]:
     """Say what makes a table unfit to train on.
 
     Args:
-        path: The Parquet file.
         columns: The summary of each of its columns.
         schema: What is expected of the table, and its target, if it is for training.
         task: ``binary``, ``multiclass``, ``regression``, or ``auto`` to go by the target.
         expectations: What the schema was tightened with: a column that may be missing may be so in every row.
+        count_target: Returns how often each value of the target occurs, as ``pyarrow.compute.value_counts`` does, nulls
+            left out; asked where the summary does not tell enough.
 
     Returns:
         One sentence a problem; empty when there is none.
@@ -132,11 +136,13 @@ def training_problems(
     ]
     if schema.target:
         column = next(column for column in columns if column.name == schema.target)
-        problems += _target_problems(path, column, schema[schema.target], task)
+        problems += _target_problems(column, schema[schema.target], task, count_target)
     return problems
 
 
-def _target_problems(path: str | Path, column: ColumnSummary, expected: Column, task: str) -> list[str]:
+def _target_problems(
+    column: ColumnSummary, expected: Column, task: str, count_target: Callable[[], pa.StructArray]
+) -> list[str]:
     target = column.name
     if column.kind == "timestamp":
         return [f"The target {target!r} holds timestamps: choose numbers, booleans or text."]
@@ -146,13 +152,13 @@ def _target_problems(path: str | Path, column: ColumnSummary, expected: Column, 
         # The summary tells enough about a quantity, and reading all of it takes memory.
         constant = column.minimum == column.maximum and not column.infinite
         return [_constant_problem(target, column.minimum)] if constant else []
-    values = read_table(path, [target]).column(0).drop_null()
-    counts = pc.value_counts(_expected_values(values, expected))
+    found = count_target()
+    counts = found.filter(_are_expected(found.field("values"), expected))
     if not len(counts):
         return []  # every row breaks a rule, as the check of the rows will say
     if len(counts) == 1:
         return [_constant_problem(target, counts[0].as_py()["values"])]
-    if task in ("binary", "multiclass") or (task == "auto" and infer_task(values) != "regression"):
+    if task in ("binary", "multiclass") or (task == "auto" and infer_task(found.field("values")) != "regression"):
         singles = sorted(entry["values"] for entry in counts.to_pylist() if entry["counts"] == 1)
         if singles:
             more = f" and {len(singles) - 1:,} more" if len(singles) > 1 else ""
@@ -165,15 +171,14 @@ def _target_problems(path: str | Path, column: ColumnSummary, expected: Column, 
     return []
 
 
-def _expected_values(values: pa.ChunkedArray, expected: Column) -> pa.ChunkedArray:
-    """Return the values that the schema allows: the others' rows are set aside, or stop the run by themselves."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(pa.string())
+def _are_expected(values: pa.Array, expected: Column) -> pa.BooleanArray:
+    """Return which values the schema allows: the others' rows are set aside, or stop the run by themselves."""
     if expected.categories is not None:
-        return values.filter(pc.is_in(values, value_set=pa.array(expected.categories)))
+        return pc.is_in(values, value_set=pa.array(expected.categories))
+    allowed = pa.array(np.ones(len(values), bool))
     if expected.minimum is not None:
-        values = values.filter(pc.greater_equal(values, expected.minimum))
-    return values if expected.maximum is None else values.filter(pc.less_equal(values, expected.maximum))
+        allowed = pc.and_(allowed, pc.greater_equal(values, expected.minimum))
+    return allowed if expected.maximum is None else pc.and_(allowed, pc.less_equal(values, expected.maximum))
 
 
 def _constant_problem(target: str, value: object) -> str:

@@ -4,10 +4,12 @@ import itertools
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -23,6 +25,17 @@ logger = logging.getLogger("loopline")
 
 #: Blocks whose values decide the types at first: 32 MB of text.
 HEAD_BLOCKS = 4
+
+
+class NoRowsError(AbsentError):
+    """There is a table, and it has no rows."""
+
+
+class Sink(Protocol):
+    """What takes the rows that were read."""
+
+    def write(self, table: pa.Table) -> None:
+        """Take more rows."""
 
 
 @dataclass
@@ -52,10 +65,6 @@ def write_csv(
 ) -> tuple[int, pa.Schema]:
     """Read CSV files of any size and write them as one Parquet file.
 
-    The types are inferred from the first 32 MB. When a later block contradicts them, the rest is read for more
-    contradictions, the types are widened, and the file is read once more from the start: no value is forced into a
-    type, and none is lost.
-
     Args:
         sources: The files, with the same columns.
         path: The Parquet file to write.
@@ -69,27 +78,83 @@ def write_csv(
     Raises:
         InputError: A file is broken, empty or unlike the others; nothing is written then.
     """
+    sink, layout = infer_csv(sources, lambda layout: writing_table(path, layout.schema), columns, form, portion)
+    return sink.rows, layout.schema
+
+
+def infer_csv(
+    sources: Sequence[Source],
+    opened: Callable[[Layout], AbstractContextManager[Sink]],
+    columns: Sequence[str] = (),
+    form: CsvFormat | None = None,
+    portion: Portion | None = None,
+) -> tuple[Sink, Layout]:
+    """Read CSV files of any size, and find out the types of their columns on the way.
+
+    The types are inferred from the first 32 MB. When a later block contradicts them, the rest is read for more
+    contradictions, the types are widened, and the file is read once more from the start: no value is forced into a
+    type, and none is lost.
+
+    Args:
+        sources: The files, with the same columns.
+        opened: Opens what takes the rows, for types that may turn out too narrow: it is then left with an exception,
+            and opened again.
+        columns: The columns to keep, in this order; all when empty.
+        form: How they are written; the first lines of the first say so when None.
+        portion: How much to read; all of it when None.
+
+    Returns:
+        What took the rows, and the types.
+
+    Raises:
+        InputError: A file is broken, empty or unlike the others.
+    """
     form = (form or CsvFormat()).completed(sources[0])
     portion = portion or Portion()
     stream = _all_blocks(sources, form, portion)
     head = list(itertools.islice(stream, HEAD_BLOCKS))
     if not head:
         names = ", ".join(source.name for source in sources[:3])
-        raise AbsentError(f"{names} has a header but no rows: give a file with at least one row.")
+        raise NoRowsError(f"{names} has a header but no rows: give a file with at least one row.")
     layout = first_layout(head, columns, form)
     # The list is handed over, so that its blocks are freed as they are parsed.
     stream = itertools.chain(_drain(deque(head)), stream)
     del head
     while True:
         try:
-            with writing_table(path, layout.schema) as sink:
+            with opened(layout) as sink:
                 for table in _parse_in_order(stream, layout):
                     sink.write(table)
-            return sink.rows, layout.schema
+            return sink, layout
         except Contradiction as found:
             wider = _settle(found, stream, layout)
         _log_widening(layout, wider)
         layout, stream = wider, _all_blocks(sources, form, portion)
+
+
+def read_csv(sources: Sequence[Source], columns: Sequence[str], form: CsvFormat) -> Iterator[pa.Table]:
+    """Read CSV files whose types are known, piece by piece.
+
+    Args:
+        sources: The files, with the same columns.
+        columns: The columns to keep, in this order.
+        form: How they are written, with a delimiter and the type of each column.
+
+    Yields:
+        Tables, in the order of the files; none when there are no rows.
+
+    Raises:
+        InputError: A file is broken or unlike the others, or a value is not of its column's type.
+    """
+    blocks = _all_blocks(sources, form, Portion())
+    first = next(blocks, None)
+    if first is None:
+        return
+    layout = first_layout([first], columns, form)
+    try:
+        yield from _parse_in_order(itertools.chain([first], blocks), layout)
+    except Contradiction as found:
+        layout.widen(found)
 
 
 def _all_blocks(sources: Sequence[Source], form: CsvFormat, portion: Portion) -> Iterator[Block]:

@@ -2,18 +2,19 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loopline.components.data.ingest_csv import Portion, check_same_columns
+from loopline.components.data.ingest_csv import NoRowsError, Portion, check_same_columns
 from loopline.components.data.schema import kind_of
 from loopline.components.data.sources import Source
 from loopline.components.data.streams import download
 from loopline.components.data.tables import BATCH_ROWS, check_columns
 from loopline.components.data.writing import GROUP_BYTES, writing_table
-from loopline.components.errors import AbsentError, InputError
+from loopline.components.errors import InputError
 
 logger = logging.getLogger("loopline")
 
@@ -35,32 +36,61 @@ def write_parquet(
     Raises:
         InputError: A file is no Parquet, has no rows, other columns, or a type that cannot be used and was asked for.
     """
-    copies: list[Path] = []
     portion = portion or Portion()
-    try:
-        files = []
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        for source in sources:
-            local, copied = download(source, Path(path).parent)
-            copies += [local] if copied else []
-            files.append((source.name, local))
-        schema = _common_schema(files, columns)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with local_files(sources, Path(path).parent) as files:
+        schema = text_for_null(common_schema(files, columns)[0])
         done = 0
         with writing_table(path, schema) as sink:
-            for batch in _all_batches(files, schema):
+            for batch in read_parquet(files, schema):
                 if portion.is_full(done):
                     break
                 sink.write(batch)
                 done += batch.nbytes
             if not sink.rows:
-                raise AbsentError(f"{files[0][0]} has no rows: give a table with at least one row.")
+                raise NoRowsError(f"{files[0][0]} has no rows: give a table with at least one row.")
         return sink.rows, schema
+
+
+@contextmanager
+def local_files(sources: Sequence[Source], folder: Path) -> Iterator[list[tuple[str, Path]]]:
+    """Have files at hand for as long as they are read.
+
+    Args:
+        sources: The files.
+        folder: Where to copy remote ones to.
+
+    Yields:
+        Name and path of each.
+    """
+    copies: list[Path] = []
+    try:
+        files = []
+        for source in sources:
+            local, copied = download(source, folder)
+            copies += [local] if copied else []
+            files.append((source.name, local))
+        yield files
     finally:
         for copy in copies:
             copy.unlink(missing_ok=True)
 
 
-def _common_schema(files: Sequence[tuple[str, Path]], columns: Sequence[str]) -> pa.Schema:
+def common_schema(
+    files: Sequence[tuple[str, Path]], columns: Sequence[str]
+) -> tuple[pa.Schema, dict[str, pa.DataType]]:
+    """Find the plain types that hold the values of all files.
+
+    Args:
+        files: Name and path of each.
+        columns: The columns to keep, in this order; when empty, all whose type the later steps know.
+
+    Returns:
+        The schema, null where no file has a value, and the columns left out, with their types.
+
+    Raises:
+        InputError: The files differ in columns, or a type cannot be used and was asked for.
+    """
     types: dict[str, pa.DataType] = {}
     names: list[str] = []
     unusable: dict[str, pa.DataType] = {}
@@ -79,13 +109,18 @@ def _common_schema(files: Sequence[tuple[str, Path]], columns: Sequence[str]) ->
                 unusable[column] = found
                 continue
             type_ = _plain_type(found, column, name)
-            types[column] = _merge(types.get(column, type_), type_, column, name)
+            types[column] = merge_type(types.get(column, type_), type_, column, name)
     for column, type_ in unusable.items():
         logger.info("left out %s: no later step can use the type %s", column, type_)
     kept = [column for column in columns or names if column not in unusable]
     if not kept:
         raise InputError(f"{files[0][0]} has no column of numbers, text, booleans or timestamps: write it with some.")
-    return pa.schema([(c, pa.string() if pa.types.is_null(types[c]) else types[c]) for c in kept])
+    return pa.schema([(column, types[column]) for column in kept]), unusable
+
+
+def text_for_null(schema: pa.Schema) -> pa.Schema:
+    """Return a schema in which a column without any value is text."""
+    return pa.schema([(field.name, pa.string() if pa.types.is_null(field.type) else field.type) for field in schema])
 
 
 def _is_usable(type_: pa.DataType) -> bool:
@@ -118,7 +153,18 @@ def _plain_type(type_: pa.DataType, column: str, file: str) -> pa.DataType:
     return pa.timestamp("us") if pa.types.is_date(type_) else type_
 
 
-def _merge(one: pa.DataType, two: pa.DataType, column: str, file: str) -> pa.DataType:
+def merge_type(one: pa.DataType, two: pa.DataType, column: str, file: str) -> pa.DataType:
+    """Return the type that holds the values of both.
+
+    Args:
+        one: The type in the files before.
+        two: The type in a file.
+        column: The column's name.
+        file: The file's name.
+
+    Raises:
+        InputError: There is no such type.
+    """
     if one == two or pa.types.is_null(two):
         return one
     if pa.types.is_null(one):
@@ -136,7 +182,19 @@ def _merge(one: pa.DataType, two: pa.DataType, column: str, file: str) -> pa.Dat
         ) from None
 
 
-def _all_batches(files: Sequence[tuple[str, Path]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def read_parquet(files: Sequence[tuple[str, Path]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read files with the same columns batch by batch.
+
+    Args:
+        files: Name and path of each.
+        schema: The columns wanted, and the types to give them.
+
+    Yields:
+        Batches, in the order of the files.
+
+    Raises:
+        InputError: A file is damaged, or a value has no place in its type.
+    """
     for name, local in files:
         yield from _batches(name, local, schema)
 

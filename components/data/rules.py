@@ -1,7 +1,8 @@
 """Check a table against a schema with pandera, a batch at a time."""
 
+import dataclasses
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,20 +61,29 @@ class Failure:
             return f"column {self.column!r} has no value in {self.rows:,} row(s){seen}"
         return f"column {self.column!r} must be {self.words}, and is not in {self.rows:,} row(s){seen}"
 
+    def merged(self, later: "Failure") -> "Failure":
+        """Return the failure of both together: of the same rule, in later rows of the table."""
+        seen = {example.partition(" in row ")[0] for example in self.examples}
+        more = [example for example in later.examples if example.partition(" in row ")[0] not in seen]
+        examples = [*self.examples, *more][:EXAMPLES]
+        return dataclasses.replace(self, rows=self.rows + later.rows, examples=examples)
+
     @property
     def label(self) -> str:
         """The column and the rule's name."""
         return f"{self.column} {self.rule}".strip()
 
 
-def table_failures(path: str | Path, columns: Sequence[ColumnSummary], schema: Schema, min_rows: int) -> list[Failure]:
+def table_failures(
+    columns: Sequence[ColumnSummary], schema: Schema, min_rows: int, is_whole: Callable[[str], bool]
+) -> list[Failure]:
     """Check what concerns the table as a whole: its columns, their types and the number of rows.
 
     Args:
-        path: The Parquet file.
         columns: The summary of each of its columns.
         schema: What is expected.
         min_rows: The fewest rows.
+        is_whole: Says whether a column of numbers holds whole ones alone; asked where that matters.
 
     Returns:
         The failures, each with a message.
@@ -84,7 +94,7 @@ def table_failures(path: str | Path, columns: Sequence[ColumnSummary], schema: S
         if column.name not in found:
             message = f"column {column.name!r} is missing: the table has {', '.join(map(repr, found))}"
             failures.append(Failure(column.name, "column", "there", message=message))
-        elif not _fits(path, found[column.name], column):
+        elif not _fits(found[column.name], column, is_whole):
             message = f"column {column.name!r} holds {found[column.name].kind} where {column.kind} is expected"
             failures.append(Failure(column.name, "type", f"of type {column.kind}", message=message))
     rows = columns[0].rows if columns else 0
@@ -94,7 +104,7 @@ def table_failures(path: str | Path, columns: Sequence[ColumnSummary], schema: S
     return failures
 
 
-def _fits(path: str | Path, found: ColumnSummary, column: Column) -> bool:
+def _fits(found: ColumnSummary, column: Column, is_whole: Callable[[str], bool]) -> bool:
     if found.kind == column.kind or found.missing == found.rows:
         return True
     if (found.kind, column.kind) == ("integer", "number"):
@@ -102,32 +112,49 @@ def _fits(path: str | Path, found: ColumnSummary, column: Column) -> bool:
     if (found.kind, column.kind) != ("number", "integer") or found.infinite:
         return False
     # A missing value turns integers into floats in many tools; whole floats are integers still.
-    batches = (batch.column(0) for batch in read_batches(path, [column.name]))
+    return is_whole(column.name)
+
+
+def all_whole(batches: Iterable[pa.Array]) -> bool:
+    """Return whether none of a column's numbers has decimals; nulls have none."""
     return all(pc.all(pc.equal(pc.floor(values), values)).as_py() is not False for values in batches)
 
 
-def checked_batches(
+def checked_table(
     path: str | Path, schema: Schema, failures: dict[tuple[str, str], Failure]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Check a table row by row.
+    """Check a table row by row: ``checked_batches`` of a Parquet file without table failures."""
+    repeated = None if schema.allow_duplicates else _repeated_rows(path, schema.names)
+    return checked_batches(read_batches(path, schema.names), schema, failures, repeated)
+
+
+def checked_batches(
+    batches: Iterable[pa.RecordBatch],
+    schema: Schema,
+    failures: dict[tuple[str, str], Failure],
+    repeated: np.ndarray | None = None,
+    start: int = 0,
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Check rows.
 
     Args:
-        path: A Parquet file without table failures.
+        batches: The rows, with the schema's columns in its order.
         schema: What is expected.
         failures: Filled with the rules that rows break, by column and rule.
+        repeated: Which rows repeat an earlier one, shape (rows,); None where they may.
+        start: How many rows of the table come before these.
 
     Yields:
         Each batch, with the schema's columns and types, and which of its rows keep every rule (shape (rows,)).
     """
     rules = _pandera_schema(schema)
-    repeated = None if schema.allow_duplicates else _repeated_rows(path, schema.names)
-    start = 0
-    for batch in read_batches(path, schema.names):
+    done = 0
+    for batch in batches:
         batch = _cast(batch, schema)
         good = np.ones(batch.num_rows, bool)
         broken = _broken(rules, batch)
         if repeated is not None:
-            rows = np.flatnonzero(repeated[start : start + batch.num_rows])
+            rows = np.flatnonzero(repeated[done : done + batch.num_rows])
             broken[("", "duplicates")] = (rows, [None] * rows.size)
         for (column, rule), (rows, values) in broken.items():
             if not len(rows):
@@ -135,9 +162,9 @@ def checked_batches(
             words = rule_words(schema[column], rule) if column else "different from every row before it"
             failure = failures.setdefault((column, rule), Failure(column, rule, words))
             failure.rows += len(rows)
-            _add_examples(failure, rows + start, values)
+            _add_examples(failure, rows + start + done, values)
             good[rows] = False
-        start += batch.num_rows
+        done += batch.num_rows
         yield batch, good
 
 

@@ -1,5 +1,6 @@
 """What each column of a table looks like, gathered in one pass over its batches."""
 
+import dataclasses
 import datetime
 from collections import Counter
 from dataclasses import dataclass
@@ -76,6 +77,42 @@ class ColumnSummary:
         if self.kind != "timestamp":
             self.total += pc.sum(_as_doubles(values)).as_py()
 
+    def merged(self, other: "ColumnSummary") -> "ColumnSummary":
+        """Return the summary of both together.
+
+        Args:
+            other: The same column of other rows, of the same kind.
+        """
+        counts = None if self.counts is None or other.counts is None else self.counts + other.counts
+        return ColumnSummary(
+            self.name,
+            self.kind,
+            self.rows + other.rows,
+            self.missing + other.missing,
+            self.infinite + other.infinite,
+            min((one.minimum for one in (self, other) if one.minimum is not None), default=None),
+            max((one.maximum for one in (self, other) if one.maximum is not None), default=None),
+            self.total + other.total,
+            None if counts is None or len(counts) > MOST_CATEGORIES else counts,
+        )
+
+    def to_dict(self) -> dict:
+        """Return the summary as plain JSON values."""
+        values = dataclasses.asdict(self)
+        if self.kind == "timestamp":
+            values |= {end: str(values[end]) for end in ("minimum", "maximum") if values[end] is not None}
+        # Keys of JSON objects are text, and booleans are counted, too.
+        return values | {"counts": None if self.counts is None else list(map(list, self.counts.items()))}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ColumnSummary":
+        """Make a summary from what ``to_dict`` gave; instants are kept to the microsecond."""
+        values = dict(values)
+        if values["kind"] == "timestamp":
+            ends = {end: values[end] for end in ("minimum", "maximum") if values[end] is not None}
+            values |= {end: datetime.datetime.fromisoformat(text) for end, text in ends.items()}
+        return cls(**values | {"counts": None if values["counts"] is None else Counter(dict(values["counts"]))})
+
     def _count(self, values: pa.Array) -> None:
         if self.counts is None:
             return
@@ -104,15 +141,27 @@ def summarize(path: str | Path) -> list[ColumnSummary]:
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         if twice:
             raise InputError(f"The table has more than one column named {twice[0]!r}: rename one of them.")
-        found = []
-        for field in schema:
-            kind = kind_of(field.type)
-            counts = Counter() if kind in ("category", "boolean") else None
-            found.append(ColumnSummary(field.name, kind, counts=counts))
+        found = new_summaries(schema)
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             for column, values in zip(found, batch.columns, strict=True):
                 column.add(values)
     return found
+
+
+def new_summaries(schema: pa.Schema) -> list[ColumnSummary]:
+    """Return the summary of each column of a table of which no row has been seen.
+
+    Args:
+        schema: The table's Arrow schema.
+
+    Raises:
+        InputError: A column holds lists, structs or bytes.
+    """
+    kinds = {field.name: kind_of(field.type) for field in schema}
+    return [
+        ColumnSummary(name, kind, counts=Counter() if kind in ("category", "boolean") else None)
+        for name, kind in kinds.items()
+    ]
 
 
 def _as_doubles(values: pa.Array) -> pa.Array:

@@ -1,4 +1,7 @@
-"""Tables between steps: Parquet, written in row groups and read a batch at a time."""
+"""Tables between steps: Parquet, written in row groups and read a batch at a time.
+
+A table is one Parquet file, or a folder of Parquet files with the same columns.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -8,27 +11,30 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loopline.components.data.table_folder import ParquetFolder, parquet_files
 from loopline.components.errors import InputError
 
 #: Rows of one row group and of one batch: 20 columns of doubles are 20 MB.
 BATCH_ROWS = 131_072
 
 
-def open_parquet(path: str | Path) -> pq.ParquetFile:
-    """Open a Parquet file for reading in batches.
+def open_parquet(path: str | Path, **options) -> pq.ParquetFile | ParquetFolder:
+    """Open a table for reading in batches.
 
     Args:
-        path: The file, as an artifact's ``path`` gives it.
+        path: The file or folder, as an artifact's ``path`` gives it.
+        options: More options of ``pyarrow.parquet.ParquetFile``.
 
     Returns:
-        The open file.
+        The open file, or what reads like one.
 
     Raises:
-        InputError: The file is missing or is not Parquet.
+        InputError: The table is missing or is not Parquet.
     """
+    # Reading ahead would hold the whole file in memory while batches are drawn from it.
+    options = {"pre_buffer": False, **options}
     try:
-        # Reading ahead would hold the whole file in memory while batches are drawn from it.
-        return pq.ParquetFile(path, pre_buffer=False)
+        return ParquetFolder(path, **options) if Path(path).is_dir() else pq.ParquetFile(path, **options)
     except FileNotFoundError:
         raise InputError(f"There is no table at {path}: check the path, or run the step that writes it.") from None
     except pa.ArrowInvalid as error:
@@ -39,7 +45,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Tab
     """Read a table, or some of its columns, into memory.
 
     Args:
-        path: A Parquet file.
+        path: A Parquet file, or a folder of them.
         columns: The columns wanted, in this order; all when None.
 
     Returns:
@@ -59,12 +65,12 @@ def read_batches(
     """Read a table a batch at a time, so that its size does not matter.
 
     Args:
-        path: A Parquet file.
+        path: A Parquet file, or a folder of them.
         columns: The columns wanted, in this order; all when None.
         rows: The most rows of one batch.
 
     Yields:
-        Record batches in the order of the file.
+        Record batches in the order of the table.
 
     Raises:
         InputError: The file cannot be read or lacks one of the columns.
@@ -148,3 +154,17 @@ def file_digest(path: str | Path) -> str:
     """
     with open(path, "rb") as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def table_digest(path: str | Path) -> str:
+    """Return the content digest of a table, which neither names nor times of files change.
+
+    Args:
+        path: A Parquet file, or a folder of them.
+
+    Returns:
+        ``sha256:`` and 64 hexadecimal digits: of the file, or of the digests of the folder's files, in order.
+    """
+    if not Path(path).is_dir():
+        return file_digest(path)
+    return "sha256:" + hashlib.sha256("\n".join(map(file_digest, parquet_files(path))).encode()).hexdigest()

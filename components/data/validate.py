@@ -3,24 +3,26 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from loopline.components.data.infer import FEWEST_ROWS, infer_schema, tighten, training_problems
 from loopline.components.data.rules import (
     EXAMPLES,
     Failure,
+    all_whole,
     arrow_schema,
-    checked_batches,
+    checked_table,
     rule_count,
     table_failures,
 )
 from loopline.components.data.schema import Schema
 from loopline.components.data.summary import ColumnSummary, summarize
-from loopline.components.data.tables import open_parquet
+from loopline.components.data.tables import open_parquet, read_batches, read_table
 from loopline.components.data.validation_report import Findings, validation_card, write_report
 from loopline.components.data.writing import describe_file, writing_table
 from loopline.components.errors import InputError
@@ -91,30 +93,63 @@ def validate(
     _check_parameters(task, on_error, min_rows, duplicates)
     given = Schema.load(schema_path) if schema_path else None
     columns = summarize(data)
-    schema = _plan(given, columns, target, expectations, min_rows, duplicates)
+    schema = plan_schema(given, columns, target, expectations, min_rows, duplicates)
     fewest = schema.min_rows if given or min_rows else FEWEST_ROWS
-    failures = table_failures(data, columns, schema, fewest)
+    failures = table_failures(columns, schema, fewest, lambda name: _is_whole(data, name))
     if not given:
-        failures += [
-            Failure("", "training", "fit to train on", message=message)
-            for message in training_problems(data, columns, schema, task, expectations)
-        ]
+        failures += training_failures(columns, schema, task, expectations, lambda: _count_values(data, schema.target))
     if failures:
         extra = [column.name for column in columns if column.name not in schema]
         findings = Findings(columns, schema, not given, failures, rule_count(schema), 0, 0, extra, "fail", False)
         write_report(findings, report)
-        raise _failed(failures, report)
+        raise failed(failures, report)
     return _check_rows(data, (valid, quarantined), schema_out, report, columns, schema, not given, on_error)
 
 
-def _plan(
+def training_failures(
+    columns: Sequence[ColumnSummary],
+    schema: Schema,
+    task: str,
+    expectations: str,
+    count_target: Callable[[], pa.StructArray],
+) -> list[Failure]:
+    """Return what makes a table unfit to train on as broken rules; see ``training_problems``."""
+    return [
+        Failure("", "training", "fit to train on", message=message)
+        for message in training_problems(columns, schema, task, expectations, count_target)
+    ]
+
+
+def _is_whole(data: str | Path, name: str) -> bool:
+    return all_whole(batch.column(0) for batch in read_batches(data, [name]))
+
+
+def _count_values(data: str | Path, name: str) -> pa.StructArray:
+    values = read_table(data, [name]).column(0).drop_null()
+    return pc.value_counts(values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values)
+
+
+def plan_schema(
     given: Schema | None,
     columns: Sequence[ColumnSummary],
     target: str,
     expectations: str,
-    min_rows: int,
-    duplicates: str,
+    min_rows: int = 0,
+    duplicates: str = "",
 ) -> Schema:
+    """Return the schema to check a table against.
+
+    Args:
+        given: The schema to begin with; inferred from the summary of each column when None.
+        columns: The summary of each column of the table.
+        target: The column to predict; what the schema says when empty.
+        expectations: JSON that replaces parts of the schema by column.
+        min_rows: The fewest rows; 0 for the schema's own limit.
+        duplicates: ``allow``, ``forbid`` or empty for what the schema says.
+
+    Raises:
+        InputError: A column that is named is not there, or the expectations are of another form.
+    """
     schema = tighten(given or infer_schema(columns, target), expectations)
     if target and target not in schema:
         raise InputError(
@@ -143,7 +178,7 @@ def _check_rows(
     found: dict[tuple[str, str], Failure] = {}
     with writing_table(paths[0], arrow) as valid, writing_table(paths[1], arrow) as quarantined:
         broken = 0
-        for batch, good in checked_batches(data, schema, found):
+        for batch, good in checked_table(data, schema, found):
             broken += len(good) - int(good.sum())
             valid.write(batch.filter(pa.array(good)))
             if on_error == "quarantine":
@@ -154,7 +189,7 @@ def _check_rows(
         findings = Findings(columns, schema, inferred, failures, rules, valid.rows, broken, extra, on_error)
         write_report(findings, report)
         if failures and on_error == "fail":
-            raise _failed(failures, report)
+            raise failed(failures, report)
         if not valid.rows:
             _log_failures(failures)
             raise InputError(f"Every row breaks a rule, so none is left{_place(report)}.")
@@ -166,7 +201,13 @@ def _check_rows(
     return Outcome(describe_file(paths[0], valid.rows), describe_file(paths[1], quarantined.rows), findings)
 
 
-def _failed(failures: Sequence[Failure], report: str | Path) -> InputError:
+def failed(failures: Sequence[Failure], report: str | Path = "") -> InputError:
+    """Log broken rules and return the error that names the first of them.
+
+    Args:
+        failures: At least one.
+        report: Where they are reported, if they are.
+    """
     _log_failures(failures)
     first = failures[0].sentence().rstrip(".")
     if len(failures) == 1:
@@ -186,6 +227,8 @@ def _place(report: str | Path) -> str:
     """Say where to read more: a pod's files are gone with it, its log stays."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return "; the log of the step has examples of every broken rule"
+    if not report:
+        return ""
     return f"; the report is at {report}"
 
 

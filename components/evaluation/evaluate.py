@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import confusion_matrix
 
-from loopline.components.data.tables import check_columns, file_digest, open_parquet
+from loopline.components.data.tables import check_columns, open_parquet, table_digest
 from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates
@@ -171,7 +171,7 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
     evaluation = Evaluation(
         manifest=manifest,
         settings=settings,
-        data_digest=file_digest(test),
+        data_digest=table_digest(test),
         rows=len(truth),
         unlabeled=labeled.unlabeled,
         metrics=metrics,

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from loopline.components.data.profile import as_floats, profile_numbers
 from loopline.components.data.schema import Schema
+from loopline.components.data.table_folder import ParquetFolder
 from loopline.components.data.tables import check_columns, open_parquet
 from loopline.components.monitoring.reference import Reference, Watched
 from loopline.components.monitoring.summary import SAMPLE, open_stream, summarize_traffic
@@ -75,7 +76,7 @@ def _draft(path: str | Path, features: Schema) -> tuple[Watched, ...]:
     return tuple(columns)
 
 
-def _some_rows(file: pq.ParquetFile, names: list[str]) -> pa.Table:
+def _some_rows(file: pq.ParquetFile | ParquetFolder, names: list[str]) -> pa.Table:
     """Read the first rows of up to ``_PLACES`` row groups spread evenly over the file."""
     groups = sorted({int(i) for i in np.linspace(0, file.num_row_groups - 1, _PLACES)}) if file.num_row_groups else []
     parts = []

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loopline.components.data.log_columns import DIGEST, ID, PREFIX, ROW
+from loopline.components.data.table_folder import ParquetFolder
 from loopline.components.data.tables import check_columns, open_parquet
 from loopline.components.errors import InputError
 from loopline.components.monitoring.reference import Reference, Watched, encode_column
@@ -224,7 +225,7 @@ def _summarize_parts(parts: Sequence[_Part], reference: Reference, sample: int, 
     return summary
 
 
-def open_stream(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
+def open_stream(path: str | Path, schema: pa.Schema) -> pq.ParquetFile | ParquetFolder:
     """Open a Parquet file for reading it once, in little memory.
 
     Args:
@@ -236,7 +237,7 @@ def open_stream(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
     """
     texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != ID]
     # A buffered stream reads pages, not whole columns of a row group.
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**16, read_dictionary=texts)
+    return open_parquet(path, buffer_size=2**16, read_dictionary=texts)
 
 
 def _own_rows(batch: pa.RecordBatch, reference: Reference) -> np.ndarray:

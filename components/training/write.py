@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from loopline.components.data.profile import profile_numbers, profile_table, save_profile
 from loopline.components.data.schema import Column, Schema
-from loopline.components.data.tables import file_digest, open_parquet, read_batches, read_table, write_table
+from loopline.components.data.tables import open_parquet, read_batches, read_table, table_digest, write_table
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
 from loopline.components.model.directory import HELD_OUT, Manifest, seal_model
@@ -134,7 +134,7 @@ def write_model(
         **origin.details,
     }
     manifest.provenance = {
-        "data_digest": file_digest(train),
+        "data_digest": table_digest(train),
         "pipeline_run": origin.pipeline_run,
         "code_version": os.environ.get("LOOPLINE_CODE_VERSION") or importlib.metadata.version("loopline"),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,0 +1,150 @@
+"""A table that is a folder of Parquet files, read as if it were one file: what partitions leave, gathered."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loopline.components.errors import InputError
+
+
+class FolderMetadata:
+    """Of the metadata of a Parquet file what readers of tables ask for, over all files of a folder.
+
+    Args:
+        footers: The metadata of each file, in order.
+    """
+
+    def __init__(self, footers: Sequence[pq.FileMetaData]):
+        self.num_rows = sum(footer.num_rows for footer in footers)
+        self.groups = [(file, group) for file, footer in enumerate(footers) for group in range(footer.num_row_groups)]
+        self.num_row_groups = len(self.groups)
+        self._footers = footers
+
+    def row_group(self, number: int) -> pq.RowGroupMetaData:
+        """Return the metadata of a row group, counted through all files."""
+        file, group = self.groups[number]
+        return self._footers[file].row_group(group)
+
+
+class ParquetFolder:
+    """The part of ``pyarrow.parquet.ParquetFile`` that readers of tables use, for the Parquet files of one folder.
+
+    The files are read in the order of their names, one open at a time, and row groups are counted through all of them.
+    Batches are as those of one file with the same rows: a model that is trained batch by batch comes out the same.
+
+    Args:
+        path: The folder.
+        options: Options of ``pyarrow.parquet.ParquetFile``.
+
+    Raises:
+        InputError: The folder has no Parquet file, one of them is damaged, or they differ in columns or types.
+    """
+
+    def __init__(self, path: str | Path, **options):
+        self._files = parquet_files(path)
+        self._options = options
+        footers, self.schema_arrow = [], None
+        for file in self._files:
+            with self._open(file) as opened:
+                footers.append(opened.metadata)
+                schema = opened.schema_arrow
+            self.schema_arrow = schema if self.schema_arrow is None else self.schema_arrow
+            if not schema.equals(self.schema_arrow):
+                raise InputError(
+                    f"{file} has other columns or types than {self._files[0].name} beside it: the files of a table "
+                    "must have the same."
+                )
+        self.metadata = FolderMetadata(footers)
+
+    @property
+    def num_row_groups(self) -> int:
+        """Row groups of all files."""
+        return self.metadata.num_row_groups
+
+    def iter_batches(
+        self,
+        batch_size: int = 65_536,
+        row_groups: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        use_threads: bool = True,
+    ) -> Iterator[pa.RecordBatch]:
+        """Read batches of exactly ``batch_size`` rows, but for the last one.
+
+        Args:
+            batch_size: Rows of a batch.
+            row_groups: The row groups wanted, counted through all files; all when None.
+            columns: The columns wanted; all when None.
+            use_threads: Whether to decode columns side by side.
+
+        Yields:
+            Record batches, in the order of the files.
+        """
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in self._pieces(batch_size, row_groups, columns, use_threads):
+            while rows + batch.num_rows >= batch_size:
+                taken = batch.slice(0, batch_size - rows)
+                yield _joined([*waiting, taken])
+                batch, waiting, rows = batch.slice(taken.num_rows), [], 0
+            if batch.num_rows:
+                waiting.append(batch)
+                rows += batch.num_rows
+        if waiting:
+            yield _joined(waiting)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the table, or some of its columns, into memory."""
+        tables = []
+        for file in self._files:
+            with self._open(file) as opened:
+                tables.append(opened.read(columns=columns))
+        return pa.concat_tables(tables)
+
+    def close(self) -> None:
+        """Do nothing: files are open only while they are read."""
+
+    def __enter__(self) -> "ParquetFolder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _pieces(
+        self, rows: int, row_groups: Sequence[int] | None, columns: Sequence[str] | None, use_threads: bool
+    ) -> Iterator[pa.RecordBatch]:
+        wanted = self.metadata.groups if row_groups is None else [self.metadata.groups[i] for i in row_groups]
+        for number, file in enumerate(self._files):
+            groups = [group for owner, group in wanted if owner == number]
+            if groups:
+                with self._open(file) as opened:
+                    yield from opened.iter_batches(rows, row_groups=groups, columns=columns, use_threads=use_threads)
+
+    def _open(self, file: Path) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(file, **self._options)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"{file} is not a Parquet file ({error}): write the table again.") from None
+
+
+def parquet_files(path: str | Path) -> list[Path]:
+    """List the files of a table that is a folder, in order.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        Its Parquet files by name, those that begin with a dot or an underscore left out.
+
+    Raises:
+        InputError: There is none.
+    """
+    files = sorted(file for file in Path(path).glob("*.parquet") if not file.name.startswith((".", "_")))
+    if not files:
+        raise InputError(f"The folder {path} has no Parquet file: check the path, or run the step that writes it.")
+    return files
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
