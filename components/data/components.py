@@ -1,4 +1,6 @@
-"""The data stage: bring a table in, check it, split it."""
+"""The data stage: bring a table in, check it, split it, in one piece or in partitions."""
+
+from typing import List
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Output
 
@@ -131,6 +133,166 @@ def split_data(
     )
     for artifact, metadata in zip((train, validation, test), parts, strict=True):
         artifact.metadata.update(metadata)
+
+
+@step
+def divide_table(uri: str, most: int = 64) -> List[str]:
+    """Divide the files of a table into partitions, so that they can be prepared side by side.
+
+    Args:
+        uri: A path, folder or glob, s3://bucket/key with a prefix or glob, or https://; CSV or Parquet.
+        most: The most partitions, 1 to 256; with more files than that, a partition has several.
+
+    Returns:
+        The name of each partition, in the order of the files.
+
+    Raises:
+        InputError: There is no file, or the place cannot be read.
+    """
+    from loopline.components.data.partitions import divide_table
+
+    return divide_table(uri, most)
+
+
+@step
+def profile_partition(
+    uri: str,
+    partition: str,
+    profile: Output[Artifact],
+    columns: str = "",
+    csv: str = "{}",
+    target: str = "",
+    split_method: str = "random",
+    split_column: str = "",
+):
+    """Read a partition of a table once and write what the schema of the whole table depends on.
+
+    Args:
+        uri: The table.
+        partition: What divide_table returned.
+        profile: Types, ranges, categories and counts as JSON: some kilobytes, whatever the size of the partition.
+        columns: Comma-separated names of the columns to keep, in this order; empty for all.
+        csv: JSON that says how CSV is written; see ingest_data.
+        target: The column to predict.
+        split_method: How the table is to be split: random, stratified, time or group.
+        split_column: The class, timestamp or group to split by.
+
+    Raises:
+        InputError: A file of the partition cannot be read, or is unlike the others.
+    """
+    from loopline.components.data.partition_steps import profile as write_profile
+
+    write_profile(uri, partition, profile.path, columns, csv, target, split_method, split_column)
+
+
+@step
+def merge_profiles(
+    profiles: Input[List[Artifact]],
+    plan: Output[Artifact],
+    schema_out: Output[Artifact],
+    uri: str,
+    target: str = "",
+    csv: str = "{}",
+    task: str = "auto",
+    expectations: str = "{}",
+    on_error: str = "fail",
+    split_method: str = "random",
+    split_column: str = "",
+    test_size: float = 0.2,
+    validation_size: float = 0.1,
+    test_start: str = "",
+    seed: int = 0,
+):
+    """Merge the profiles of all partitions to the schema that validate_data infers from the whole table.
+
+    Where a column is text in some partitions and numbers in others, the others are read again, here.
+
+    Args:
+        profiles: What profile_partition wrote, for every partition of the table, in any order.
+        plan: How each partition is to be read, checked and split, for prepare_partition.
+        schema_out: The schema as JSON.
+        uri: The table.
+        target: The column to predict. It must be there, vary and be complete.
+        csv: JSON that says how CSV is written; as in profile_partition.
+        task: binary, multiclass, regression, or auto to go by the target.
+        expectations: JSON that tightens the schema by column; see validate_data.
+        on_error: fail or quarantine, when rows break a rule.
+        split_method: random, stratified, time or group.
+        split_column: The class, timestamp or group to split by.
+        test_size: Share of the rows for the test, 0 to 1.
+        validation_size: Share of the rows for validation, 0 to 1.
+        test_start: For time: an ISO 8601 timestamp; rows from here on are the test, instead of test_size.
+        seed: Seed of the hash that places a row or a group.
+
+    Raises:
+        InputError: A profile is missing, the partitions do not fit each other, or the table is unfit to train on.
+    """
+    from loopline.components.data.partition_steps import merge
+
+    made = merge(
+        [profile.path for profile in profiles], uri, csv,
+        target=target, task=task, expectations=expectations, on_error=on_error, split_method=split_method,
+        split_column=split_column, test_size=test_size, validation_size=validation_size, test_start=test_start,
+        seed=seed,
+    )  # fmt: skip
+    made.save(plan.path)
+    made.schema.save(schema_out.path)
+
+
+@step
+def prepare_partition(plan: Input[Artifact], prepared: Output[Artifact], uri: str, partition: str):
+    """Read a partition of a table, check each row and put it on its side, in one pass.
+
+    Args:
+        plan: What merge_profiles wrote.
+        prepared: A folder with the rows of each side, those that break a rule, and a report, for gather_partitions.
+        uri: The table.
+        partition: What divide_table returned.
+
+    Raises:
+        InputError: A file of the partition cannot be read, or has changed since it was profiled.
+    """
+    from loopline.components.data.partition_plan import Plan
+    from loopline.components.data.partition_rows import prepare_partition
+    from loopline.components.data.partitions import find_partition
+
+    prepare_partition(find_partition(uri, partition), Plan.load(plan.path), prepared.path)
+
+
+@step
+def gather_partitions(
+    prepared: Input[List[Artifact]],
+    plan: Input[Artifact],
+    train: Output[Dataset],
+    validation: Output[Dataset],
+    test: Output[Dataset],
+    quarantined: Output[Dataset],
+    report: Output[HTML],
+):
+    """Make the prepared partitions into one table a side, as validate_data and split_data give them of the whole table.
+
+    Each table is a folder of Parquet files, which are linked or copied, not read.
+
+    Args:
+        prepared: What prepare_partition wrote, for every partition of the table, in any order.
+        plan: What they were prepared by.
+        train: The rows to train on. Metadata of all four: rows, digest.
+        validation: The rows to tune on; without rows when validation_size is 0.
+        test: The rows to evaluate on.
+        quarantined: The rows that break a rule, empty unless on_error is quarantine.
+        report: What was checked, what broke and what each column looks like.
+
+    Raises:
+        InputError: A partition is missing, rows break a rule and on_error is fail, or a side would be empty.
+    """
+    from loopline.components.data.partition_gather import gather_partitions
+    from loopline.components.data.partition_plan import Plan
+
+    tables = {"train": train, "validation": validation, "test": test, "quarantined": quarantined}
+    paths = {name: artifact.path for name, artifact in tables.items()}
+    written = gather_partitions([part.path for part in prepared], Plan.load(plan.path), paths, report.path)
+    for name, artifact in tables.items():
+        artifact.metadata.update(written[name])
 
 
 @step

@@ -57,6 +57,7 @@ class Layout:
         types: The Arrow type of each column; null while nothing but missing values has been seen.
         declared: Columns whose type was given and must not widen.
         exact: Number columns that were integers at first: no integer in them may lose digits.
+        names: All columns of the file, in its order.
     """
 
     columns: tuple[str, ...]
@@ -64,6 +65,7 @@ class Layout:
     types: dict[str, pa.DataType]
     declared: frozenset[str] = frozenset()
     exact: frozenset[str] = frozenset()
+    names: tuple[str, ...] = ()
     _text_nulls: pa.Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -147,7 +149,7 @@ def first_layout(blocks: Sequence[Block], columns: Sequence[str], form: CsvForma
     columns = tuple(columns) or names
     declared = {name: type_ for name, type_ in form.column_types.items() if name in columns}
     types = {name: declared.get(name, pa.null()) for name in columns}
-    layout = Layout(columns, form, types, frozenset(declared))
+    layout = Layout(columns, form, types, frozenset(declared), names=names)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1), "infer") as pool:
         inferred = list(pool.map(lambda block: infer_types(block, layout), blocks))
     for found in inferred:

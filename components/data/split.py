@@ -68,7 +68,7 @@ def split_table(
     Raises:
         InputError: A parameter is out of range, the column is missing or unfit, or a side would be empty.
     """
-    _check_parameters(method, column, test_size, validation_size, test_start)
+    check_split(method, column, test_size, validation_size, test_start)
     with open_parquet(data) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
     check_columns(schema.names, [column] if column else [], data)
@@ -82,7 +82,7 @@ def split_table(
             sides = assign_groups(values, test_size, validation_size, seed)
         else:
             sides = assign_by_time(values, test_size, validation_size, test_start)
-    _check_sides(sides, method, validation_size)
+    check_sides(np.bincount(sides, minlength=3), method, validation_size)
     return _write(data, schema, sides, (train, validation, test))
 
 
@@ -160,22 +160,36 @@ def assign_stratified(
     encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
     codes = encoded.indices.to_numpy()
     sides = np.full(len(codes), TRAIN, np.uint8)
-    wanted = 1 + (test_size > 0) + (validation_size > 0)
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
     for code, label in enumerate(encoded.dictionary.to_pylist()):
         members = order[starts[code] : starts[code + 1]]
-        rows = len(members)
-        if rows < wanted:
-            raise InputError(
-                f"Class {label!r} has {rows} row(s), too few for {wanted} sides: drop the class, merge it with "
-                "another or split with method='random'."
-            )
-        # A class of few rows keeps one for the test and one for training.
-        validations = min(max(1, round(rows * validation_size)), rows - 2) if validation_size else 0
-        tests = min(max(1, round(rows * test_size)), rows - 1 - validations)
+        tests, validations = class_shares(label, len(members), test_size, validation_size)
         sides[members] = _cut_by_rank(hashes[members], tests, validations)
     return sides
+
+
+def class_shares(label: object, rows: int, test_size: float, validation_size: float) -> tuple[int, int]:
+    """Return how many rows of a class are for the test and for validation.
+
+    Args:
+        label: The class.
+        rows: Its rows.
+        test_size: Share of the test.
+        validation_size: Share of validation.
+
+    Raises:
+        InputError: It has too few rows to be on every side.
+    """
+    wanted = 1 + (test_size > 0) + (validation_size > 0)
+    if rows < wanted:
+        raise InputError(
+            f"Class {label!r} has {rows} row(s), too few for {wanted} sides: drop the class, merge it with "
+            "another or split with method='random'."
+        )
+    # A class of few rows keeps one for the test and one for training.
+    validations = min(max(1, round(rows * validation_size)), rows - 2) if validation_size else 0
+    return min(max(1, round(rows * test_size)), rows - 1 - validations), validations
 
 
 def _cut_by_rank(hashes: np.ndarray, tests: int, validations: int) -> np.ndarray:
@@ -252,7 +266,7 @@ def assign_by_time(
     missing = pc.sum(pc.is_null(values, nan_is_null=True)).as_py()
     if missing:
         raise InputError(f"The time column has {missing:,} null or NaN value(s): fill them in or drop those rows.")
-    start = _parse_start(test_start, values.type) if test_start else None
+    start = parse_start(test_start, values.type) if test_start else None
     times = _as_integers(values)
     rows = len(times)
     ordered = np.sort(times)
@@ -278,7 +292,19 @@ def _as_integers(values: pa.ChunkedArray) -> np.ndarray:
     return values.to_numpy()
 
 
-def _parse_start(text: str, type_: pa.DataType) -> datetime.datetime:
+def parse_start(text: str, type_: pa.DataType) -> datetime.datetime:
+    """Read ``test_start`` for a column of timestamps.
+
+    Args:
+        text: An ISO 8601 timestamp.
+        type_: The column's type.
+
+    Returns:
+        The instant, with a time zone where the column has one.
+
+    Raises:
+        InputError: The text is no timestamp, or the column has none.
+    """
     if not (pa.types.is_timestamp(type_) or pa.types.is_date(type_)):
         raise InputError(f"test_start {text!r} needs a column of timestamps, and this one is of type {type_}.")
     try:
@@ -292,7 +318,8 @@ def _parse_start(text: str, type_: pa.DataType) -> datetime.datetime:
     return start.astimezone(datetime.UTC).replace(tzinfo=None) if start.tzinfo else start
 
 
-def _check_parameters(method: str, column: str, test_size: float, validation_size: float, test_start: str) -> None:
+def check_split(method: str, column: str, test_size: float, validation_size: float, test_start: str) -> None:
+    """Refuse parameters of a split that are out of range or do not go together; see ``split_table``."""
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown: use one of {', '.join(METHODS)}.")
     if method != "random" and not column:
@@ -310,13 +337,22 @@ def _check_parameters(method: str, column: str, test_size: float, validation_siz
         )
 
 
-def _check_sides(sides: np.ndarray, method: str, validation_size: float) -> None:
-    counts = np.bincount(sides, minlength=3)
+def check_sides(counts: np.ndarray, method: str, validation_size: float) -> None:
+    """Refuse a split with a side that has no rows, of those that should.
+
+    Args:
+        counts: The rows of each side, shape (3,).
+        method: How the table was split.
+        validation_size: The share of validation that was asked for.
+
+    Raises:
+        InputError: A side would be empty.
+    """
     needed = SIDES if validation_size else ("train", "test")
     for name in needed:
         if not counts[SIDES.index(name)]:
             raise InputError(
-                f"The {name} side would be empty: {len(sides):,} rows split with method {method!r} give "
+                f"The {name} side would be empty: {counts.sum():,} rows split with method {method!r} give "
                 f"{counts[TRAIN]:,} train, {counts[VALIDATION]:,} validation and {counts[TEST]:,} test rows; "
                 "change the sizes, the column or test_start."
             )

@@ -43,6 +43,11 @@ class ColumnSummary:
     total: float = 0.0
     counts: Counter | None = None
 
+    @classmethod
+    def empty(cls, name: str, kind: str) -> "ColumnSummary":
+        """Return the summary of a column of which no value has been seen."""
+        return cls(name, kind, counts=Counter() if kind in ("category", "boolean") else None)
+
     @property
     def mean(self) -> float | None:
         """The mean of the finite values of a column of numbers; None for other kinds or without values."""
@@ -158,10 +163,7 @@ def new_summaries(schema: pa.Schema) -> list[ColumnSummary]:
         InputError: A column holds lists, structs or bytes.
     """
     kinds = {field.name: kind_of(field.type) for field in schema}
-    return [
-        ColumnSummary(name, kind, counts=Counter() if kind in ("category", "boolean") else None)
-        for name, kind in kinds.items()
-    ]
+    return [ColumnSummary.empty(name, kind) for name, kind in kinds.items()]
 
 
 def _as_doubles(values: pa.Array) -> pa.Array:

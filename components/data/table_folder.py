@@ -1,6 +1,6 @@
 """A table that is a folder of Parquet files, read as if it were one file: what partitions leave, gathered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -81,18 +81,7 @@ class ParquetFolder:
         Yields:
             Record batches, in the order of the files.
         """
-        waiting: list[pa.RecordBatch] = []
-        rows = 0
-        for batch in self._pieces(batch_size, row_groups, columns, use_threads):
-            while rows + batch.num_rows >= batch_size:
-                taken = batch.slice(0, batch_size - rows)
-                yield _joined([*waiting, taken])
-                batch, waiting, rows = batch.slice(taken.num_rows), [], 0
-            if batch.num_rows:
-                waiting.append(batch)
-                rows += batch.num_rows
-        if waiting:
-            yield _joined(waiting)
+        yield from even_batches(self._pieces(batch_size, row_groups, columns, use_threads), batch_size)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the table, or some of its columns, into memory."""
@@ -144,6 +133,30 @@ def parquet_files(path: str | Path) -> list[Path]:
     if not files:
         raise InputError(f"The folder {path} has no Parquet file: check the path, or run the step that writes it.")
     return files
+
+
+def even_batches(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """Cut and join batches to the same number of rows.
+
+    Args:
+        batches: Batches of any size.
+        size: Rows of each batch, but for the last one.
+
+    Yields:
+        The same rows in the same order.
+    """
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        while rows + batch.num_rows >= size:
+            taken = batch.slice(0, size - rows)
+            yield _joined([*waiting, taken])
+            batch, waiting, rows = batch.slice(taken.num_rows), [], 0
+        if batch.num_rows:
+            waiting.append(batch)
+            rows += batch.num_rows
+    if waiting:
+        yield _joined(waiting)
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -90,7 +90,7 @@ def validate(
     Raises:
         InputError: A parameter is wrong, or a rule is broken that cannot be answered by setting rows aside.
     """
-    _check_parameters(task, on_error, min_rows, duplicates)
+    check_parameters(task, on_error, min_rows, duplicates)
     given = Schema.load(schema_path) if schema_path else None
     columns = summarize(data)
     schema = plan_schema(given, columns, target, expectations, min_rows, duplicates)
@@ -191,8 +191,7 @@ def _check_rows(
         if failures and on_error == "fail":
             raise failed(failures, report)
         if not valid.rows:
-            _log_failures(failures)
-            raise InputError(f"Every row breaks a rule, so none is left{_place(report)}.")
+            raise none_left(failures, report)
     schema.save(schema_out)
     if extra:
         logger.info("columns left out because the schema does not have them: %s", ", ".join(extra))
@@ -215,6 +214,12 @@ def failed(failures: Sequence[Failure], report: str | Path = "") -> InputError:
     return InputError(f"{len(failures)} rules are broken, first: {first}{_place(report)}.")
 
 
+def none_left(failures: Sequence[Failure], report: str | Path) -> InputError:
+    """Log broken rules and return the error that says that no row keeps them all."""
+    _log_failures(failures)
+    return InputError(f"Every row breaks a rule, so none is left{_place(report)}.")
+
+
 def _log_failures(failures: Sequence[Failure]) -> None:
     """Log what is broken: on a cluster the report of a failed step is never uploaded, and the log is all there is."""
     for failure in failures[:LOGGED_RULES]:
@@ -232,7 +237,8 @@ def _place(report: str | Path) -> str:
     return f"; the report is at {report}"
 
 
-def _check_parameters(task: str, on_error: str, min_rows: int, duplicates: str) -> None:
+def check_parameters(task: str, on_error: str, min_rows: int = 0, duplicates: str = "") -> None:
+    """Refuse parameters of a validation that are none of those allowed; see ``validate``."""
     if task not in TASKS:
         raise InputError(f"task {task!r} is unknown: use one of {', '.join(TASKS)}.")
     if on_error not in MODES:
