@@ -13,6 +13,7 @@ PIPELINES = {
     "training": ("training", "training"),
     "training-sklearn": ("training", "training_sklearn"),
     "training-distributed": ("training_distributed", "training_distributed"),
+    "training-partitioned": ("training_partitioned", "training_partitioned"),
     "sweep": ("sweep", "sweep"),
     "delivery": ("delivery", "delivery"),
     "rollback": ("delivery", "rollback"),

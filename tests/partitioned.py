@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from loopline.components.data.ingest import ingest
 from loopline.components.data.partition_gather import gather_partitions
-from loopline.components.data.partition_plan import Plan
+from loopline.components.data.partition_plan import Plan, merge_profiles
+from loopline.components.data.partition_profile import write_profile
 from loopline.components.data.partition_rows import prepare_partition
-from loopline.components.data.partition_steps import merge, profile
 from loopline.components.data.partitions import divide_table, find_partition
 from loopline.components.data.split import SIDES, split_table
 from loopline.components.data.tables import read_table
@@ -63,10 +63,10 @@ def in_partitions(uri, folder: Path, most=64, target="", columns="", csv="{}", s
     profiles, prepared = [], []
     for position, partition in enumerate(partitions):
         profiles.append(folder / f"profile-{position}.json")
-        profile(
+        write_profile(
             str(uri), partition, profiles[-1], columns, csv, target, split["split_method"], split["split_column"]
         )  # fmt: skip
-    plan = merge(profiles[::-1] if shuffled else profiles, str(uri), csv, target=target, **others, **split)
+    plan = merge_profiles(profiles[::-1] if shuffled else profiles, str(uri), csv, target=target, **others, **split)
     plan.save(folder / "plan.json")
     plan.schema.save(folder / "schema.json")
     plan = Plan.load(folder / "plan.json")

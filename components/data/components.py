@@ -180,7 +180,7 @@ def profile_partition(
     Raises:
         InputError: A file of the partition cannot be read, or is unlike the others.
     """
-    from loopline.components.data.partition_steps import profile as write_profile
+    from loopline.components.data.partition_profile import write_profile
 
     write_profile(uri, partition, profile.path, columns, csv, target, split_method, split_column)
 
@@ -227,9 +227,9 @@ def merge_profiles(
     Raises:
         InputError: A profile is missing, the partitions do not fit each other, or the table is unfit to train on.
     """
-    from loopline.components.data.partition_steps import merge
+    from loopline.components.data.partition_plan import merge_profiles
 
-    made = merge(
+    made = merge_profiles(
         [profile.path for profile in profiles], uri, csv,
         target=target, task=task, expectations=expectations, on_error=on_error, split_method=split_method,
         split_column=split_column, test_size=test_size, validation_size=validation_size, test_start=test_start,

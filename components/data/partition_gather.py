@@ -94,7 +94,9 @@ def _gather(
     folders: Sequence[Path], parts: Sequence[PartitionReport], late: Sequence[np.ndarray], name: str, target: Path
 ) -> None:
     """Put the files of one table into a folder; what was kept apart stands behind the other rows of its partition."""
-    target.mkdir(parents=True, exist_ok=True)
+    # An attempt that was cut short may have left something.
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     for folder, part, sides in zip(folders, parts, late, strict=True):
         if part.rows[name]:
             _link(folder / f"{name}.parquet", target / f"{part.number:05}.parquet")
@@ -108,7 +110,6 @@ def _gather(
 
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it to where that cannot be."""
-    target.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         os.link(source, target)
         return

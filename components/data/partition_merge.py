@@ -11,6 +11,7 @@ from loopline.components.data.csv_types import EXACT, merge_types
 from loopline.components.data.ingest_csv import NoRowsError, check_same_columns
 from loopline.components.data.ingest_parquet import merge_type, text_for_null
 from loopline.components.data.partition_profile import PartitionProfile, add_counts, check_formats, counted
+from loopline.components.data.row_kinds import RowKinds
 from loopline.components.data.schema import kind_of
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.data.time_counts import TimeCounts
@@ -34,6 +35,7 @@ class MergedTable:
         fractions: Columns of numbers in which some have decimals or are NaN.
         classes: How often each value occurs, for the columns whose values were counted.
         times: The instants of the column to split by time, in its final type.
+        kinds: How often rows are repeated.
     """
 
     rows: list[int]
@@ -43,6 +45,7 @@ class MergedTable:
     fractions: set[str]
     classes: dict[str, pa.StructArray | None]
     times: TimeCounts
+    kinds: RowKinds
 
     def summary(self, name: str) -> ColumnSummary:
         """Return the summary of a column."""
@@ -81,14 +84,15 @@ def merge_table(profiles: Sequence[PartitionProfile], read_again: ReadAgain, tim
         for name, found in part.classes.items():
             values = found and counted(found.field(0).cast(plain.field(name).type, safe=False), found.field(1))
             classes[name] = add_counts(classes[name], values) if name in classes else values
-    times = TimeCounts.empty()
+    times, kinds = TimeCounts.empty(), RowKinds.empty()
     for part in filled:
+        kinds = kinds.merged(part.kinds)
         if time_column in types.names:
             found, wanted = part.schema.field(time_column).type, plain.field(time_column).type
             times = times.merged(part.times.of_type(found, wanted))
     return MergedTable(
         [part.rows for part in parts], parts[0].is_csv, types, columns,
-        {name for part in filled for name in part.fractions}, classes, times,
+        {name for part in filled for name in part.fractions}, classes, times, kinds,
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """The plan that every partition is prepared by: the schema of the whole table, and how its rows are split."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from loopline.components.data.csv_format import CsvFormat
@@ -17,11 +19,13 @@ from loopline.components.data.partition_profile import (
     counted,
     decode_schema,
     encode_schema,
+    profile_partition,
 )
 from loopline.components.data.partition_split import PartitionSplit
+from loopline.components.data.partitions import find_partition
 from loopline.components.data.rules import table_failures
 from loopline.components.data.schema import Schema, kind_of
-from loopline.components.data.split import check_split, parse_start
+from loopline.components.data.split import MOST_COPIES, check_split, parse_start
 from loopline.components.data.summary import ColumnSummary
 from loopline.components.data.tables import check_columns
 from loopline.components.data.time_counts import MOST as TIME_INTERVALS
@@ -69,7 +73,7 @@ class Plan:
             "on_error": self.on_error,
             "columns": [column.to_dict() for column in self.columns],
             # Keys of JSON objects are text, and classes need not be.
-            "split": {**vars(split), "classes": list(split.classes.items())},
+            "split": {**vars(split), "classes": list(split.classes.items()), "often": split.often.tolist()},
         }
         Path(path).write_text(json.dumps(values, separators=(",", ":")), encoding="utf-8")
 
@@ -85,11 +89,40 @@ class Plan:
             types=types,
             schema=Schema.from_dict(values["schema"]),
             columns=[ColumnSummary.from_dict(column) for column in values["columns"]],
-            split=PartitionSplit(**split | {"classes": dict(split["classes"]), "cuts": tuple(split["cuts"])}),
+            split=PartitionSplit(
+                **split
+                | {
+                    "classes": dict(split["classes"]),
+                    "cuts": tuple(split["cuts"]),
+                    "often": np.array(split["often"], np.uint64),
+                }
+            ),
         )
 
 
 _FORM = ("delimiter", "decimal_point", "encoding", "null_values")
+
+
+def merge_profiles(paths: Sequence[str | Path], uri: str, csv: str, **settings) -> Plan:
+    """Make the plan from the profiles at some paths: what the component ``merge_profiles`` does.
+
+    Args:
+        paths: The profile of each partition.
+        uri: The table.
+        csv: How CSV is written.
+        settings: What ``make_plan`` takes.
+    """
+    profiles = [PartitionProfile.load(path) for path in paths]
+    form = CsvFormat.parse(csv)
+    if profiles[0].is_csv:
+        form = form.completed(find_partition(uri, profiles[0].partition).first)
+
+    def read_again(profile: PartitionProfile, columns: Sequence[str]) -> PartitionProfile:
+        text = dataclasses.replace(form, column_types=dict.fromkeys(columns, pa.string()))
+        names = [name for name in profile.classes if name in columns]
+        return profile_partition(find_partition(uri, profile.partition), columns, text, names)
+
+    return make_plan(profiles, read_again, form, **settings)
 
 
 def make_plan(
@@ -139,6 +172,7 @@ def make_plan(
     failures += training_failures(table.columns, schema, task, expectations, lambda: _classes(table, target))
     if failures:
         raise failed(failures)
+    logger.info("%s partitions, %s rows x %s columns", len(table.rows), f"{sum(table.rows):,}", len(table.columns))
     check_columns(schema.names, [split_column] if split_column else [], "the table")
     split = PartitionSplit(
         split_method,
@@ -149,6 +183,7 @@ def make_plan(
         sum(table.rows),
         _class_rows(table, split_column) if split_method == "stratified" else {},
         _time_cuts(table, split_column, test_size, validation_size, test_start) if split_method == "time" else (0, 0),
+        table.kinds.often(MOST_COPIES),
     )
     return Plan(table.rows, table.is_csv, form, table.types, schema, on_error, table.columns, split)
 

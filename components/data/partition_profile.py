@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +15,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loopline.components.data.csv_format import CsvFormat
+from loopline.components.data.hashing import row_hashes
 from loopline.components.data.ingest_csv import NoRowsError, infer_csv
 from loopline.components.data.ingest_parquet import common_schema, local_files, read_parquet, text_for_null
-from loopline.components.data.partitions import Partition
-from loopline.components.data.rules import all_whole
+from loopline.components.data.partitions import Partition, find_partition
+from loopline.components.data.row_kinds import RowKinds
 from loopline.components.data.schema import kind_of
 from loopline.components.data.streams import sniff
-from loopline.components.data.summary import ColumnSummary, new_summaries
+from loopline.components.data.summary import ColumnSummary, all_whole, new_summaries
 from loopline.components.data.time_counts import TimeCounts, instants_of
 from loopline.components.errors import InputError
+from loopline.components.parameters import split_names
+
+logger = logging.getLogger("loopline")
 
 #: A column with more distinct values than this is no target to classify by.
 MOST_CLASSES = 100_000
@@ -47,6 +52,7 @@ class PartitionProfile:
         classes: How often each value of the target and of the column to stratify by occurs, by column; None when there
             are more than ``MOST_CLASSES``.
         times: The instants of the column to split by time.
+        kinds: How often rows are repeated, for a split that places copies together.
     """
 
     partition: str
@@ -62,6 +68,7 @@ class PartitionProfile:
     fractions: list[str] = field(default_factory=list)
     classes: dict[str, pa.StructArray | None] = field(default_factory=dict)
     times: TimeCounts = field(default_factory=TimeCounts.empty)
+    kinds: RowKinds = field(default_factory=RowKinds.empty)
 
     @property
     def rows(self) -> int:
@@ -79,6 +86,7 @@ class PartitionProfile:
                 for name, found in self.classes.items()
             },
             "times": [self.times.instants.tolist(), self.times.counts.tolist(), self.times.width],
+            "kinds": [self.kinds.hashes.tolist(), self.kinds.counts.tolist(), self.kinds.whole],
         }
         Path(path).write_text(json.dumps(values, separators=(",", ":")), encoding="utf-8")
 
@@ -89,6 +97,7 @@ class PartitionProfile:
         schema = decode_schema(values["schema"])
         types = {column.name: column.type for column in text_for_null(schema)}
         instants, counts, width = values["times"]
+        hashes, repeats, whole = values["kinds"]
         return cls(
             **{name: values[name] for name in _PLAIN},
             schema=schema,
@@ -98,11 +107,31 @@ class PartitionProfile:
                 for name, found in values["classes"].items()
             },
             times=TimeCounts(np.array(instants, np.int64), np.array(counts, np.int64), width),
+            kinds=RowKinds(np.array(hashes, np.uint64), np.array(repeats, np.int64), whole),
         )
 
 
 #: The attributes that JSON holds as they are.
 _PLAIN = ("partition", "number", "count", "file", "is_csv", "names", "unusable", "exact", "fractions")
+
+
+def write_profile(
+    uri: str, partition: str, path: str | Path, columns: str, csv: str, target: str, split_method: str,
+    split_column: str,
+) -> None:  # fmt: skip
+    """Profile a partition and write the profile to a path: what the component ``profile_partition`` does."""
+    counted_columns = [target] if target else []
+    if split_method == "stratified" and split_column:
+        counted_columns.append(split_column)
+    found = profile_partition(
+        find_partition(uri, partition),
+        split_names(columns),
+        CsvFormat.parse(csv),
+        list(dict.fromkeys(counted_columns)),
+        split_column if split_method == "time" else "",
+        split_method in ("random", "stratified"),
+    )
+    found.save(path)
 
 
 def profile_partition(
@@ -111,6 +140,7 @@ def profile_partition(
     form: CsvFormat | None = None,
     counted_columns: Sequence[str] = (),
     time_column: str = "",
+    count_kinds: bool = False,
 ) -> PartitionProfile:
     """Read a partition once and keep what the whole table's schema depends on.
 
@@ -120,6 +150,7 @@ def profile_partition(
         form: How CSV is written; the first lines of the table's first file say the rest.
         counted_columns: Columns whose values to count: the target, and the one to stratify by.
         time_column: The column to split by time; empty for none.
+        count_kinds: Whether to count how often rows are repeated.
 
     Returns:
         The profile.
@@ -132,11 +163,13 @@ def profile_partition(
     profile = PartitionProfile(
         partition.name, partition.number, partition.count, partition.sources[0].name, not all(formats.values())
     )
-    wanted = counted_columns, time_column
+    wanted = counted_columns, time_column, count_kinds
     if profile.is_csv:
         _profile_csv(profile, partition, columns, form or CsvFormat(), wanted)
     else:
         _profile_parquet(profile, partition, columns, wanted)
+    logger.info("partition %s of %s: %s rows x %s columns", profile.number, profile.count, f"{profile.rows:,}",
+                len(profile.columns))  # fmt: skip
     return profile
 
 
@@ -189,14 +222,14 @@ def _profile_parquet(profile: PartitionProfile, partition: Partition, columns: S
 
 
 @contextmanager
-def _counting(schema: pa.Schema, counted_columns: Sequence[str], time_column: str) -> Iterator["_Counting"]:
-    yield _Counting(schema, counted_columns, time_column)
+def _counting(schema: pa.Schema, *wanted) -> Iterator["_Counting"]:
+    yield _Counting(schema, *wanted)
 
 
 class _Counting:
     """Takes rows and keeps what a profile says of them."""
 
-    def __init__(self, schema: pa.Schema, counted_columns: Sequence[str], time_column: str):
+    def __init__(self, schema: pa.Schema, counted_columns: Sequence[str], time_column: str, count_kinds: bool):
         self._columns = new_summaries(schema)
         self._fractions: set[str] = set()
         # What the columns should be is looked at when the whole table is known.
@@ -208,6 +241,7 @@ class _Counting:
         }
         self._time_column = time_column if kinds.get(time_column) in ("timestamp", "integer", "number") else ""
         self._times = TimeCounts.empty()
+        self._count_kinds, self._kinds = count_kinds, RowKinds.empty()
 
     def write(self, table: pa.Table) -> None:
         for batch in table.to_batches():
@@ -221,10 +255,12 @@ class _Counting:
                 values = batch.column(self._time_column)
                 values = values.filter(pc.invert(pc.is_null(values, nan_is_null=True)))
                 self._times = self._times.add(instants_of(values))
+            if self._count_kinds:
+                self._kinds = self._kinds.add(row_hashes(batch))
 
     def describe(self, profile: PartitionProfile) -> None:
         profile.columns, profile.fractions = self._columns, sorted(self._fractions)
-        profile.classes, profile.times = self._classes, self._times
+        profile.classes, profile.times, profile.kinds = self._classes, self._times, self._kinds.most_frequent()
 
 
 def add_counts(first: pa.StructArray | None, second: pa.StructArray | None) -> pa.StructArray | None:

@@ -94,16 +94,16 @@ def prepare_partition(partition: Partition, plan: Plan, folder: str | Path) -> P
     with ExitStack() as stack:
         sinks = [stack.enter_context(writing_table(folder / f"{name}.parquet", arrow)) for name in TABLES]
         for batch, good in checked_batches(batches, plan.schema, failures, start=start):
-            seen += batch.num_rows
             kept = batch.filter(pa.array(good))
             if kept.num_rows:
-                sides, late = plan.split.sides(kept)
+                sides, late = plan.split.sides(kept, start + seen)
                 hashes.append(late)
                 known.update(_counts(kept, sides, plan))
                 for side, sink in enumerate(sinks[:_QUARANTINED]):
                     _write(sink, kept, sides == side)
             if plan.on_error == "quarantine":
                 _write(sinks[_QUARANTINED], batch, ~good)
+            seen += batch.num_rows
         if seen != plan.rows[partition.number - 1]:
             raise InputError(
                 f"{partition.sources[0].name} has {seen:,} row(s) where it had {plan.rows[partition.number - 1]:,} a "
@@ -128,7 +128,7 @@ def _read(partition: Partition, plan: Plan, folder: Path) -> Iterator[pa.RecordB
             yield from table.to_batches()
         return
     schema = text_for_null(pa.schema([plan.types.field(name) for name in plan.schema.names]))
-    with tempfile.TemporaryDirectory(dir=folder) as place, local_files(partition.sources, Path(place)) as files:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place, local_files(partition.sources, Path(place)) as files:
         yield from read_parquet(files, schema)
 
 

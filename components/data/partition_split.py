@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from loopline.components.data.hashing import row_hashes, seeded
-from loopline.components.data.split import TEST, TRAIN, VALIDATION, assign_groups, class_shares
+from loopline.components.data.split import STEP, TEST, TRAIN, VALIDATION, assign_groups, class_shares
 from loopline.components.data.time_counts import instants_of
 
 #: The side of a row that is placed when all partitions are known.
@@ -33,6 +33,7 @@ class PartitionSplit:
         seed: Seed of the hash that places rows or groups.
         rows: How many rows the table has.
         classes: Stratified: how many rows each class has, null being one.
+        often: Hashes of the rows that are repeated too often to be copies, ascending, uint64: each is placed by itself.
         cuts: By time: where validation and test begin, as ``instants_of`` counts.
     """
 
@@ -44,12 +45,14 @@ class PartitionSplit:
     rows: int
     classes: Mapping = field(default_factory=dict)
     cuts: tuple[int, int] = (0, 0)
+    often: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64), compare=False)
 
-    def sides(self, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    def sides(self, batch: pa.RecordBatch, start: int) -> tuple[np.ndarray, np.ndarray]:
         """Give rows their sides, as far as they are known.
 
         Args:
             batch: The rows, with every column of the table.
+            start: A number that no row of another batch or partition has, and none of the next ones up to its length.
 
         Returns:
             A side (0 train, 1 validation, 2 test, 3 known later) for each row, uint8, shape (rows,), and the hash of
@@ -62,7 +65,10 @@ class PartitionSplit:
         if self.method == "time":
             instants = instants_of(batch.column(self.column))
             return np.searchsorted(self.cuts, instants, side="right").astype(np.uint8), none
-        hashes = seeded(row_hashes(batch), self.seed)
+        hashes = row_hashes(batch)
+        repeated = np.flatnonzero(np.isin(hashes, self.often))
+        hashes[repeated] += (np.uint64(start) + repeated.astype(np.uint64)) * STEP
+        hashes = seeded(hashes, self.seed)
         sides = self._bounds(batch).sides(hashes)
         return sides, hashes[sides == LATE]
 

@@ -115,11 +115,6 @@ def _fits(found: ColumnSummary, column: Column, is_whole: Callable[[str], bool])
     return is_whole(column.name)
 
 
-def all_whole(batches: Iterable[pa.Array]) -> bool:
-    """Return whether none of a column's numbers has decimals; nulls have none."""
-    return all(pc.all(pc.equal(pc.floor(values), values)).as_py() is not False for values in batches)
-
-
 def checked_table(
     path: str | Path, schema: Schema, failures: dict[tuple[str, str], Failure]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:

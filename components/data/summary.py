@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +165,11 @@ def new_summaries(schema: pa.Schema) -> list[ColumnSummary]:
     """
     kinds = {field.name: kind_of(field.type) for field in schema}
     return [ColumnSummary.empty(name, kind) for name, kind in kinds.items()]
+
+
+def all_whole(batches: Iterable[pa.Array]) -> bool:
+    """Return whether none of a column's numbers has decimals; nulls have none."""
+    return all(pc.all(pc.equal(pc.floor(values), values)).as_py() is not False for values in batches)
 
 
 def _as_doubles(values: pa.Array) -> pa.Array:

@@ -14,14 +14,13 @@ from loopline.components.data.infer import FEWEST_ROWS, infer_schema, tighten, t
 from loopline.components.data.rules import (
     EXAMPLES,
     Failure,
-    all_whole,
     arrow_schema,
     checked_table,
     rule_count,
     table_failures,
 )
 from loopline.components.data.schema import Schema
-from loopline.components.data.summary import ColumnSummary, summarize
+from loopline.components.data.summary import ColumnSummary, all_whole, summarize
 from loopline.components.data.tables import open_parquet, read_batches, read_table
 from loopline.components.data.validation_report import Findings, validation_card, write_report
 from loopline.components.data.writing import describe_file, writing_table

@@ -1,8 +1,8 @@
 """A component's function, its node in the palette and its program say the same: names, kinds, defaults, needs."""
 
 import copy
+import functools
 import inspect
-import re
 import typing
 from dataclasses import dataclass
 
@@ -28,18 +28,27 @@ class Input:
     default: str | None
 
 
+#: Inputs that are a list of artifacts: a node has two of each.
+LISTS = {
+    "select_model": "models",
+    "finish_sweep": "ran",
+    "merge_profiles": "profiles",
+    "gather_partitions": "prepared",
+}
+
+
+def _as_two(inputs: dict, many: str) -> dict:
+    return {
+        **{key: value for key, value in inputs.items() if key != many},
+        **{f"{many}_{number}": inputs[many] for number in (1, 2)},
+    }
+
+
 #: What a node cannot have as the function has it: no artifact may be left out, there is no list of artifacts, and no
 #: boolean as a value.
 UNLIKE = {
     "validate_data": lambda inputs: {key: value for key, value in inputs.items() if key != "schema"},
-    "select_model": lambda inputs: {
-        **{key: value for key, value in inputs.items() if key != "models"},
-        **{f"models_{number}": inputs["models"] for number in (1, 2)},
-    },
-    "finish_sweep": lambda inputs: {
-        **{key: value for key, value in inputs.items() if key != "ran"},
-        **{f"ran_{number}": inputs["ran"] for number in (1, 2)},
-    },
+    **{name: functools.partial(_as_two, many=many) for name, many in LISTS.items()},
     "run_trials": lambda inputs: {**inputs, "prune": Input("String", "true")},
     "train_sklearn": lambda inputs: {**inputs, "allow_pickle": Input("String", "false")},
 }
@@ -143,7 +152,8 @@ def differences(name: str, node: dict, parser) -> list[str]:
         found.append(f"{name}: the program has other options, defaults or needs")
     artifacts = {port.name for port in describe(name).ports if port.artifact}
     for port, (option, kind) in passed(node).items():
-        own = re.sub(r"^(models|ran)_\d$", r"\1", port)
+        many = LISTS.get(name)
+        own = many if many and port.startswith(f"{many}_") else port
         output = port in function.outputs
         placeholder = "outputPath" if output else "inputPath" if own in artifacts else "inputValue"
         if options.get(own) != option or kind != placeholder:

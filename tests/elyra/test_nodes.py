@@ -65,6 +65,59 @@ class World:
         assert sum(found[name].metadata["rows"] for name in ("train", "validation", "test")) == 569
         return found
 
+    @functools.cached_property
+    def divide_table(self):
+        self.folder_of_files = self.folder / "files"
+        self.folder_of_files.mkdir()
+        table = read_table(self.table)
+        for number, (start, rows) in enumerate([(0, 200), (200, 369)]):
+            write_table(self.folder_of_files / f"{number}.parquet", table.slice(start, rows))
+        found = self.run("divide_table", uri=str(self.folder_of_files))
+        assert len(found["output"]) == 2
+        return found
+
+    @functools.cached_property
+    def _profiles(self):
+        return self._run_each("profile_partition", target="target")
+
+    def _run_each(self, component: str, **inputs: object) -> list[dict]:
+        """Run a node for each partition, each in a folder of its own."""
+        partitions = self.divide_table["output"]
+        given = {"uri": str(self.folder_of_files), **inputs}
+        return [
+            run_node(component, self.folder / f"runs-{number}", self.variables, partition=partition, **given)
+            for number, partition in enumerate(partitions)
+        ]
+
+    @property
+    def profile_partition(self):
+        return self._profiles[0]
+
+    @functools.cached_property
+    def merge_profiles(self):
+        one, two = (found["profile"] for found in self._profiles)
+        found = self.run(
+            "merge_profiles", profiles_1=one, profiles_2=two, uri=str(self.folder_of_files), target="target"
+        )
+        inferred = self.run("validate_data", data=self.ingest_data["data"], target="target")["schema_out"]
+        assert Path(found["schema_out"].path).read_text() == Path(inferred.path).read_text()
+        return found
+
+    @functools.cached_property
+    def _prepared(self):
+        return self._run_each("prepare_partition", plan=self.merge_profiles["plan"])
+
+    @property
+    def prepare_partition(self):
+        return self._prepared[0]
+
+    @functools.cached_property
+    def gather_partitions(self):
+        one, two = (found["prepared"] for found in self._prepared)
+        found = self.run("gather_partitions", prepared_1=one, prepared_2=two, plan=self.merge_profiles["plan"])
+        assert sum(found[name].metadata["rows"] for name in ("train", "validation", "test")) == 569
+        return found
+
     @property
     def _rows(self):
         parts = {name: self.split_data[name] for name in ("train", "validation")}

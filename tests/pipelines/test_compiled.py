@@ -24,6 +24,7 @@ OUTSIDE = {
     "promote-to-site", "check-site", "rollback-site", "collect-traffic", "check-service", "probe-capacity",
     "decide-retraining", "trigger-pipeline", "annotate-model", "list-partitions", "score-partition",
     "plan-sweep", "run-trials", "finish-sweep",
+    "divide-table", "profile-partition", "merge-profiles", "prepare-partition",
 }  # fmt: skip
 #: Components that are for pipelines of the user's own: Elyra's, or a loop over any trainer.
 APART = {"list_trials", "select_model"}
@@ -161,6 +162,10 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
         "check-service": login | s3 | git | watch,
         "decide-retraining": login | s3 | watch,
         "annotate-model": login,
+        "divide-table": s3,
+        "profile-partition": s3,
+        "merge-profiles": s3,
+        "prepare-partition": s3,
         "list-partitions": s3,
         "score-partition": s3,
         "plan-sweep": login,
