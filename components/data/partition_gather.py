@@ -16,7 +16,7 @@ from loopline.components.data.partition_rows import HASHES, PartitionReport
 from loopline.components.data.partition_split import place_late
 from loopline.components.data.rules import Failure, rule_count
 from loopline.components.data.split import SIDES, check_sides
-from loopline.components.data.tables import read_table, table_digest, write_table
+from loopline.components.data.tables import file_digest, folder_digest, read_table, write_table
 from loopline.components.data.validate import failed, none_left
 from loopline.components.data.validation_report import Findings, write_report
 
@@ -60,10 +60,9 @@ def gather_partitions(
     counts += sum((np.bincount(sides, minlength=3) for sides in late), np.zeros(3, int))
     check_sides(counts, plan.split.method, plan.split.validation_size)
     rows = dict(zip(SIDES, map(int, counts), strict=True)) | {"quarantined": sum(p.rows["quarantined"] for p in parts)}
-    for name, path in tables.items():
-        _gather(folders, parts, late, name, Path(path))
+    digests = {name: _gather(folders, parts, late, name, Path(path)) for name, path in tables.items()}
     logger.info("%s train, %s validation and %s test rows", *(f"{rows[name]:,}" for name in SIDES))
-    return {name: {"rows": rows[name], "digest": table_digest(path)} for name, path in tables.items()}
+    return {name: {"rows": rows[name], "digest": digests[name]} for name in tables}
 
 
 def _merged_failures(parts: Sequence[PartitionReport]) -> list[Failure]:
@@ -92,20 +91,29 @@ def _place_late(folders: Sequence[Path], parts: Sequence[PartitionReport], plan:
 
 def _gather(
     folders: Sequence[Path], parts: Sequence[PartitionReport], late: Sequence[np.ndarray], name: str, target: Path
-) -> None:
-    """Put the files of one table into a folder; what was kept apart stands behind the other rows of its partition."""
+) -> str:
+    """Put the files of one table into a folder; returns its digest.
+
+    Rows that were kept apart stand behind the other rows of their partition.
+    """
     # An attempt that was cut short may have left something.
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    digests = []
     for folder, part, sides in zip(folders, parts, late, strict=True):
         if part.rows[name]:
-            _link(folder / f"{name}.parquet", target / f"{part.number:05}.parquet")
+            _link(folder / f"{name}.parquet", target / f"{part.number:05}-1.parquet")
+            digests.append(part.digests[name])
         if name in SIDES and (sides == SIDES.index(name)).any():
             rows = read_table(folder / "late.parquet").filter(pa.array(sides == SIDES.index(name)))
-            write_table(target / f"{part.number:05}-late.parquet", rows)
-    if not any(target.iterdir()):
+            placed = target / f"{part.number:05}-2.parquet"
+            write_table(placed, rows)
+            digests.append(file_digest(placed))
+    if not digests:
         # A table without rows has columns still.
-        _link(folders[0] / f"{name}.parquet", target / f"{1:05}.parquet")
+        _link(folders[0] / f"{name}.parquet", target / f"{1:05}-1.parquet")
+        digests.append(parts[0].digests[name])
+    return folder_digest(digests)
 
 
 def _link(source: Path, target: Path) -> None:

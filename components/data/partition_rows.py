@@ -24,7 +24,7 @@ from loopline.components.data.partitions import Partition
 from loopline.components.data.rules import Failure, arrow_schema, checked_batches
 from loopline.components.data.split import SIDES
 from loopline.components.data.table_folder import even_batches
-from loopline.components.data.tables import BATCH_ROWS
+from loopline.components.data.tables import BATCH_ROWS, file_digest
 from loopline.components.data.writing import writing_table
 from loopline.components.errors import InputError
 
@@ -43,6 +43,7 @@ class PartitionReport:
     Attributes:
         number: Which partition, from 1.
         rows: How many rows of each of ``TABLES``.
+        digests: The digest of the file of each.
         broken: How many rows break a rule.
         failures: The rules they break.
         known: Rows on each side, by class of the column to stratify by; by ``""`` when the split is another.
@@ -50,6 +51,7 @@ class PartitionReport:
 
     number: int
     rows: dict[str, int] = dataclasses.field(default_factory=dict)
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
     broken: int = 0
     failures: list[Failure] = dataclasses.field(default_factory=list)
     known: dict = dataclasses.field(default_factory=dict)
@@ -111,6 +113,7 @@ def prepare_partition(partition: Partition, plan: Plan, folder: str | Path) -> P
             )
     np.save(folder / HASHES, np.concatenate(hashes))
     report = PartitionReport(partition.number, dict(zip(TABLES, (sink.rows for sink in sinks), strict=True)))
+    report.digests = {name: file_digest(folder / f"{name}.parquet") for name in TABLES}
     report.failures = list(failures.values())
     report.broken = seen - sum(report.rows[name] for name in TABLES[:_QUARANTINED])
     for (label, side), rows in known.items():

@@ -4,7 +4,7 @@ A table is one Parquet file, or a folder of Parquet files with the same columns.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -167,4 +167,9 @@ def table_digest(path: str | Path) -> str:
     """
     if not Path(path).is_dir():
         return file_digest(path)
-    return "sha256:" + hashlib.sha256("\n".join(map(file_digest, parquet_files(path))).encode()).hexdigest()
+    return folder_digest(map(file_digest, parquet_files(path)))
+
+
+def folder_digest(digests: Iterable[str]) -> str:
+    """Return the content digest of a table that is a folder from those of its files, in order."""
+    return "sha256:" + hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -304,6 +304,8 @@ def test_the_same_rows_give_the_same_digest_again(tmp_path):
     first = in_partitions(files, tmp_path / "first", target="y")
     again = in_partitions(files, tmp_path / "again", target="y", shuffled=True)
     assert first.metadata == again.metadata
+    for side in SIDES:
+        assert first.metadata[side]["digest"] == table_digest(tmp_path / "first" / f"{side}.parquet")
     other = in_partitions(files, tmp_path / "other", target="y", seed=1)
     assert first.metadata["train"]["digest"] != other.metadata["train"]["digest"]
     copied = tmp_path / "elsewhere"
@@ -358,7 +360,7 @@ def test_a_partition_whose_step_was_killed_is_prepared_again(tmp_path):
     for table in tables.values():
         # What is left of an attempt to gather is written anew, too.
         table.mkdir(parents=True)
-        (table / "00002.parquet").write_bytes(b"half")
+        (table / "00002-1.parquet").write_bytes(b"half")
     written = gather_partitions([tmp_path / "parts" / "prepared-0", folder], plan, tables, tmp_path / "report.html")
     assert written["train"] == expected.metadata["train"]
     with pytest.raises(InputError, match="results of the partitions 2, 2 where each of 1 to 2 is needed once"):
