@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from loopline.components.data.hashing import row_hashes, seeded
-from loopline.components.data.split import STEP, TEST, TRAIN, VALIDATION, assign_groups, class_shares
+from loopline.components.data.split import TEST, TRAIN, VALIDATION, assign_groups, class_shares
 from loopline.components.data.time_counts import instants_of
 
 #: The side of a row that is placed when all partitions are known.
 LATE = 3
 #: Standard deviations of a rank by which a cut is widened: copies of rows, which share a hash, make it uncertain, too.
 _SURE = 10
+#: An odd number with bits all over: its multiples are far apart.
+_APART = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class PartitionSplit:
             return np.searchsorted(self.cuts, instants, side="right").astype(np.uint8), none
         hashes = row_hashes(batch)
         repeated = np.flatnonzero(np.isin(hashes, self.often))
-        hashes[repeated] += (np.uint64(start) + repeated.astype(np.uint64)) * STEP
+        hashes[repeated] += (np.uint64(start) + repeated.astype(np.uint64)) * _APART
         hashes = seeded(hashes, self.seed)
         sides = self._bounds(batch).sides(hashes)
         return sides, hashes[sides == LATE]

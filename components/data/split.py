@@ -32,7 +32,7 @@ TRAIN, VALIDATION, TEST = range(3)
 #: A row that occurs more often is no copy by mistake.
 MOST_COPIES = 10
 #: An odd number with bits all over: its multiples are far apart.
-STEP = np.uint64(0x9E3779B97F4A7C15)
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def split_table(
@@ -119,7 +119,7 @@ def _tell_apart(hashes: np.ndarray, seed: int) -> np.ndarray:
     counts = np.diff(np.append(starts, len(hashes)))
     occurrence = np.arange(len(hashes), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
     often = np.repeat(counts > MOST_COPIES, counts)
-    hashes[order[often]] = seeded(ranked[often] + occurrence[often] * STEP, seed)
+    hashes[order[often]] = seeded(ranked[often] + occurrence[often] * _STEP, seed)
     return hashes
 
 
