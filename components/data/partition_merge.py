@@ -19,7 +19,7 @@ from loopline.components.errors import InputError
 
 logger = logging.getLogger("loopline")
 
-#: Reads columns of a partition again, as text: its number, counted from 1, and the columns.
+#: Reads columns of a partition again, as text.
 ReadAgain = Callable[[PartitionProfile, Sequence[str]], PartitionProfile]
 
 
@@ -82,8 +82,9 @@ def merge_table(profiles: Sequence[PartitionProfile], read_again: ReadAgain, tim
     classes = {}
     for part in filled:
         for name, found in part.classes.items():
-            values = found and counted(found.field(0).cast(plain.field(name).type, safe=False), found.field(1))
-            classes[name] = add_counts(classes[name], values) if name in classes else values
+            if found is not None:
+                found = counted(found.field(0).cast(plain.field(name).type, safe=False), found.field(1))
+            classes[name] = add_counts(classes[name], found) if name in classes else found
     times, kinds = TimeCounts.empty(), RowKinds.empty()
     for part in filled:
         kinds = kinds.merged(part.kinds)

@@ -119,8 +119,8 @@ def merge_profiles(paths: Sequence[str | Path], uri: str, csv: str, **settings) 
 
     def read_again(profile: PartitionProfile, columns: Sequence[str]) -> PartitionProfile:
         text = dataclasses.replace(form, column_types=dict.fromkeys(columns, pa.string()))
-        names = [name for name in profile.classes if name in columns]
-        return profile_partition(find_partition(uri, profile.partition), columns, text, names)
+        classes = {settings["target"], settings["split_column"]}.intersection(columns)
+        return profile_partition(find_partition(uri, profile.partition), columns, text, sorted(classes))
 
     return make_plan(profiles, read_again, form, **settings)
 

@@ -62,9 +62,9 @@ class TimeCounts:
         """
         if found == wanted or pa.types.is_null(found):
             return self
-        if pa.types.is_floating(wanted):
-            return TimeCounts(self.instants if pa.types.is_floating(found) else _bits(self.instants), self.counts)
-        if not pa.types.is_timestamp(wanted):
+        if pa.types.is_floating(wanted) and pa.types.is_integer(found):
+            return TimeCounts(_bits(self.instants), self.counts)
+        if not (pa.types.is_timestamp(wanted) and pa.types.is_timestamp(found)):
             return self
         finer = _PER_SECOND[wanted.unit] // _PER_SECOND[found.unit]
         return TimeCounts(self.instants * finer, self.counts, self.width * finer)

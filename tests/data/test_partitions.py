@@ -150,19 +150,38 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_columns_come_out_as_in_one_piece(tmp_path, name):
-    files = tmp_path / "files"
-    files.mkdir()
-    for number, text in enumerate(ODD[name]):
-        head, _, body = text.partition("\n")
-        delimiter = ";" if ";" in head else ","
-        # Ten rows at least are needed, and a row number to compare by.
-        lines = [f"{line}{delimiter}{number * 1000 + i}" for i, line in enumerate(body.splitlines() * 6)]
-        (files / f"{number}.csv").write_text("\n".join([f"{head}{delimiter}row", *lines, ""]))
+    files = write_odd(tmp_path / "files", name)
     whole = in_one_piece(files, tmp_path / "whole", expectations='{"a": {"nullable": true}}')
     parts = in_partitions(files, tmp_path / "parts", expectations='{"a": {"nullable": true}}')
     assert parts.schema == whole.schema
     for side in SIDES:
         assert same_rows(parts.table(side), whole.table(side)), side
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_targets_come_out_as_in_one_piece(tmp_path, name):
+    files = write_odd(tmp_path / "files", name)
+    settings = {"target": "a", "split_method": "stratified", "split_column": "a"}
+    settings |= {"on_error": "quarantine", "validation_size": 0.0}
+    said = []
+    for prepare, where in ((in_one_piece, "whole"), (in_partitions, "parts")):
+        try:
+            found = prepare(files, tmp_path / where, **settings)
+            said.append([found.schema, *(sorted(found.table(side)["row"].to_pylist()) for side in SIDES)])
+        except InputError as error:
+            said.append(str(error).partition("; the report")[0].rstrip("."))
+    assert said[0] == said[1]
+
+
+def write_odd(files: Path, name: str) -> Path:
+    """Write the files of an odd case, ten rows at least, with a number for each row to compare by."""
+    files.mkdir()
+    for number, text in enumerate(ODD[name]):
+        head, _, body = text.partition("\n")
+        delimiter = ";" if ";" in head else ","
+        lines = [f"{line}{delimiter}{number * 1000 + i}" for i, line in enumerate(body.splitlines() * 6)]
+        (files / f"{number}.csv").write_text("\n".join([f"{head}{delimiter}row", *lines, ""]))
+    return files
 
 
 def test_parquet_types_merge_as_in_one_piece(tmp_path):
