@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from loopline.components.data.schema import Schema
-from loopline.components.data.tables import open_parquet, read_table
+from loopline.components.data.schema import Schema, kind_of
+from loopline.components.data.tables import open_parquet, read_batches
 from loopline.components.errors import InputError
 from loopline.components.model.directory import output_names
 from loopline.components.model.targets import class_positions, find_classes, infer_task, is_labeled
 from loopline.components.parameters import split_names
 
 TASKS = ("binary", "multiclass", "regression")
+#: A column of numbers that has shown more distinct values is a quantity: the others need not be looked at.
+MOST_DISTINCT = 1000
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,45 @@ def plan_training(
     schema[target]
     if task not in (*TASKS, "auto"):
         raise InputError(f"Task {task!r} is unknown: use one of {', '.join(TASKS)} or auto.")
-    column = read_table(train, [target]).column(target)
-    if not len(column):
+    with open_parquet(train) as file:
+        rows, present = file.metadata.num_rows, file.schema_arrow.names
+    if not rows:
         raise InputError(f"The training table {Path(train).name!r} has no rows: give the split more data.")
+    column = read_distinct(train, target, MOST_DISTINCT if task in ("auto", "regression") else 0)
     task = _settle_task(column, target, task)
     classes = find_classes(column) if task != "regression" else []
     wanted = split_names(features)
     chosen, left_out = choose_features(schema, target, wanted, split_names(exclude))
     _check_names(chosen, task, classes)
-    present = open_parquet(train).schema_arrow.names
     missing = [name for name in chosen if name not in present]
     if missing:
         raise InputError(f"Feature {missing[0]!r} is in the schema but not in the training table: validate it again.")
-    return Plan(target, task, classes, _close_categories(schema.select(chosen)), left_out, len(column))
+    return Plan(target, task, classes, _close_categories(schema.select(chosen)), left_out, rows)
+
+
+def read_distinct(path: str | Path, name: str, most: int = 0) -> pa.Array:
+    """Read the distinct values of a column a batch at a time.
+
+    Args:
+        path: A Parquet file.
+        name: The column.
+        most: Stop when a column of numbers has shown so many; 0 for all of them.
+
+    Returns:
+        The values, null among them where there is one.
+
+    Raises:
+        InputError: The file lacks the column.
+    """
+    found = None
+    for batch in read_batches(path, [name]):
+        values = batch.column(0)
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        found = pc.unique(values if found is None else pa.concat_arrays([found, values]))
+        if most and len(found) > most and kind_of(found.type) in ("integer", "number"):
+            break
+    return found
 
 
 def _check_names(features: Sequence[str], task: str, classes: Sequence) -> None:

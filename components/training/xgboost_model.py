@@ -1,4 +1,4 @@
-"""Train gradient-boosted trees with XGBoost from a table that is streamed and held in memory quantized only.
+"""Train gradient-boosted trees with XGBoost from a table that is streamed and held quantized, in memory or on disk.
 
 Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016; histogram method with native categories.
 """
@@ -6,18 +6,21 @@ Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016; histogr
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xgboost
 
-from loopline.components.data.tables import open_parquet, read_table
+from loopline.components.data.tables import open_parquet, read_batches
 from loopline.components.errors import InputError
+from loopline.components.memory import memory_limit
 from loopline.components.model.predictor import encode_columns, score_booster
 from loopline.components.parameters import parse_object
 from loopline.components.processors import processors
 from loopline.components.training.batches import quantized
+from loopline.components.training.pages import fits, page_folder
 from loopline.components.training.plan import Plan
 
 #: What Loopline sets itself; giving it as a parameter would contradict the component's own arguments.
@@ -97,6 +100,9 @@ def fit_xgboost(
 ) -> XGBoostModel:
     """Train a booster on a table, of which memory holds one byte a value (twice: by row and by column).
 
+    A table that does not fit into the memory that the step may use lies on disk instead, in the temporary folder. The
+    trees are the same.
+
     Args:
         train: The training table.
         validation: The table that early stopping looks at; None or an empty table trains all rounds.
@@ -111,7 +117,7 @@ def fit_xgboost(
         The trained model.
 
     Raises:
-        InputError: A parameter is unknown or has an impossible value.
+        InputError: A parameter is unknown or has an impossible value, or the disk has no room.
     """
     recipe = plan_boosting(train, plan, params, rounds, early_stopping_rounds, class_weight, seed)
     return boost(train, validation, plan, recipe)
@@ -145,22 +151,29 @@ def boost(train: str | Path, validation: str | Path | None, plan: Plan, recipe: 
 
     Returns:
         The trained model, the same for every worker.
+
+    Raises:
+        InputError: The disk has no room.
     """
     max_bin = int(recipe.settings.get("max_bin", 256))
     weights = None if recipe.class_weights is None else np.array(recipe.class_weights)
-    matrix = quantized(train, plan, max_bin, weights)
-    evals = []
-    if validation is not None and open_parquet(validation).metadata.num_rows:
-        evals = [(quantized(validation, plan, max_bin, weights, like=matrix), "validation")]
-    stops = bool(evals and recipe.early_stopping_rounds)
-    booster = xgboost.train(
-        recipe.settings,
-        matrix,
-        recipe.rounds,
-        evals=evals,
-        early_stopping_rounds=recipe.early_stopping_rounds if stops else None,
-        verbose_eval=False,
-    )
+    held_out = open_parquet(validation).metadata.num_rows if validation is not None else 0
+    stops = bool(held_out and recipe.early_stopping_rounds)
+    own = replace(plan, rows=open_parquet(train).metadata.num_rows)
+    where = nullcontext() if fits(own, held_out, memory_limit()) else page_folder(own, held_out)
+    with where as pages:
+        matrix = quantized(train, plan, max_bin, weights, pages=pages)
+        evals = [(quantized(validation, plan, max_bin, weights, matrix, pages), "validation")] if held_out else []
+        booster = xgboost.train(
+            recipe.settings,
+            matrix,
+            recipe.rounds,
+            evals=evals,
+            early_stopping_rounds=recipe.early_stopping_rounds if stops else None,
+            verbose_eval=False,
+        )
+        # Their pages are closed before the folder goes.
+        del matrix, evals
     best = booster.best_iteration + 1 if stops else recipe.rounds
     return XGBoostModel(booster[:best] if best < recipe.rounds else booster, plan, best)
 
@@ -234,7 +247,9 @@ def class_weights(train: str | Path, plan: Plan, class_weight: str) -> np.ndarra
     if not plan.is_classification:
         raise InputError("class_weight has no meaning for a regression: leave it out.")
     if class_weight == "balanced":
-        counts = np.bincount(plan.encode_target(read_table(train, [plan.target]).column(0)))
+        counts = np.zeros(len(plan.classes), np.int64)
+        for batch in read_batches(train, [plan.target]):
+            counts += np.bincount(plan.encode_target(batch.column(0)), minlength=len(counts))
         return plan.rows / (len(counts) * counts)
     given = parse_object(class_weight, "class_weight", '{"true": 2, "false": 1}')
     known = {_label(label): label for label in plan.classes}
