@@ -1,7 +1,7 @@
 """Split a table into training, validation and test rows, a batch at a time.
 
 A first pass gives each row its side from as little as the method needs: a hash of 8 bytes a row, or one column. A
-second pass writes the three tables. No more than a batch of whole rows is in memory.
+second pass writes the three tables. No more than a batch of whole rows is in memory, and 10 bytes a row.
 
 At random means by a hash of what is in the row, never by where it stands: a champion trained on an earlier state of the
 table is then not tested on rows it was trained on, but for the few that lie close to a cut. Copies of a row go with it.
@@ -10,7 +10,7 @@ table is then not tested on rows it was trained on, but for the few that lie clo
 import datetime
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,6 +33,8 @@ TRAIN, VALIDATION, TEST = range(3)
 MOST_COPIES = 10
 #: An odd number with bits all over: its multiples are far apart.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+#: Rows that are worked on at a time where an array of all rows would be needed once more: 32 MB of hashes.
+_BLOCK = 2**22
 
 
 def split_table(
@@ -74,14 +76,14 @@ def split_table(
     check_columns(schema.names, [column] if column else [], data)
     if method == "random":
         sides = assign_random(hash_rows(data, rows, seed), test_size, validation_size)
+    elif method == "stratified":
+        classes = _read_encoded(data, column)
+        sides = assign_stratified(classes, hash_rows(data, rows, seed), test_size, validation_size)
+    elif method == "group":
+        batches = (batch.column(0) for batch in read_batches(data, [column]))
+        sides = np.concatenate([assign_groups(groups, test_size, validation_size, seed) for groups in batches])
     else:
-        values = read_table(data, [column]).column(0)
-        if method == "stratified":
-            sides = assign_stratified(values, hash_rows(data, rows, seed), test_size, validation_size)
-        elif method == "group":
-            sides = assign_groups(values, test_size, validation_size, seed)
-        else:
-            sides = assign_by_time(values, test_size, validation_size, test_start)
+        sides = assign_by_time(read_table(data, [column]).column(0), test_size, validation_size, test_start)
     check_sides(np.bincount(sides, minlength=3), method, validation_size)
     return _write(data, schema, sides, (train, validation, test))
 
@@ -111,16 +113,44 @@ def _tell_apart(hashes: np.ndarray, seed: int) -> np.ndarray:
     In a table of a few narrow columns most rows are repeated, with either target. All of one kind on one side would
     have a model judged on just what it was not shown. The occurrences are numbered, so their order does not matter.
     """
-    ranked = np.sort(hashes)
-    if not (ranked[MOST_COPIES:] == ranked[:-MOST_COPIES]).any():
+    often = _find_repeated(hashes)
+    if not len(often):
         return hashes
-    order = np.argsort(hashes, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    counts = np.diff(np.append(starts, len(hashes)))
-    occurrence = np.arange(len(hashes), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
-    often = np.repeat(counts > MOST_COPIES, counts)
-    hashes[order[often]] = seeded(ranked[often] + occurrence[often] * _STEP, seed)
+    seen = np.zeros(len(often), np.int64)
+    for block in _blocks(hashes):
+        slots = np.minimum(np.searchsorted(often, block), len(often) - 1)
+        rows = np.flatnonzero(often[slots] == block)
+        slots = slots[rows]
+        occurrence = (seen[slots] + _count_before(slots)).astype(np.uint64)
+        block[rows] = seeded(block[rows] + occurrence * _STEP, seed)
+        seen += np.bincount(slots, minlength=len(often))
     return hashes
+
+
+def _find_repeated(hashes: np.ndarray) -> np.ndarray:
+    """Return the hashes that occur more than ``MOST_COPIES`` times, ascending; sorted a share of them at a time."""
+    found = []
+    shares = len(hashes) // _BLOCK + 1
+    for share in range(shares):
+        first, last = 2**64 * share // shares, 2**64 * (share + 1) // shares - 1
+        ranked = np.sort(hashes[(hashes >= np.uint64(first)) & (hashes <= np.uint64(last))])
+        found.append(np.unique(ranked[MOST_COPIES:][ranked[MOST_COPIES:] == ranked[:-MOST_COPIES]]))
+    return np.concatenate(found)
+
+
+def _count_before(values: np.ndarray) -> np.ndarray:
+    """Return how often each value occurs before its own place."""
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    before = np.empty(len(values), np.int64)
+    before[order] = np.arange(len(values)) - np.searchsorted(ranked, ranked)
+    return before
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array in views of ``_BLOCK`` values, for what would need its memory once more."""
+    for start in range(0, len(values), _BLOCK):
+        yield values[start : start + _BLOCK]
 
 
 def assign_random(hashes: np.ndarray, test_size: float, validation_size: float) -> np.ndarray:
@@ -157,13 +187,11 @@ def assign_stratified(
     Raises:
         InputError: A class has too few rows to be on every side.
     """
-    encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
-    codes = encoded.indices.to_numpy()
+    labels, codes = _encode(values)
     sides = np.full(len(codes), TRAIN, np.uint8)
     order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
-    for code, label in enumerate(encoded.dictionary.to_pylist()):
-        members = order[starts[code] : starts[code + 1]]
+    ends = np.cumsum(np.bincount(codes, minlength=len(labels)))
+    for label, members in zip(labels, np.split(order, ends[:-1]), strict=True):
         tests, validations = class_shares(label, len(members), test_size, validation_size)
         sides[members] = _cut_by_rank(hashes[members], tests, validations)
     return sides
@@ -199,27 +227,50 @@ def _cut_by_rank(hashes: np.ndarray, tests: int, validations: int) -> np.ndarray
     never so that a side is empty. Where that is not enough, because a row is repeated too often, they are parted.
     """
     rows = len(hashes)
-    order = np.argsort(hashes, kind="stable")
     reach = min((side for side in (tests, validations, rows - tests - validations) if side), default=0)
-    first = _cut_between(hashes, order, tests, reach, rows - 1 - bool(validations))
+    first = _cut_between(hashes, tests, reach, rows - 1 - bool(validations))
     second = first
     if validations:
         # Not behind the first cut, should that have moved by all there was.
-        second = _cut_between(hashes, order, max(tests + validations, first + 1), reach, rows - 1, first + 1)
+        second = _cut_between(hashes, max(tests + validations, first + 1), reach, rows - 1, first + 1)
     sides = np.full(rows, TRAIN, np.uint8)
-    sides[order[:first]] = TEST
-    sides[order[first:second]] = VALIDATION
+    sides[_lowest(hashes, second)] = VALIDATION
+    sides[_lowest(hashes, first)] = TEST
     return sides
 
 
-def _cut_between(hashes: np.ndarray, order: np.ndarray, cut: int, reach: int, most: int, least: int = 1) -> int:
+def _cut_between(hashes: np.ndarray, cut: int, reach: int, most: int, least: int = 1) -> int:
     """Return the nearest number of rows to a cut that parts no equal rows, or the cut itself if none is in reach."""
-    if not 0 < cut < len(order) or hashes[order[cut - 1]] != hashes[order[cut]]:
+    if not 0 < cut < len(hashes):
         return cut
-    tie = hashes[order[cut]]
+    tie = _hash_at(hashes, cut)
     ends = int(np.count_nonzero(hashes < tie)), int(np.count_nonzero(hashes <= tie))
+    if ends[0] == cut:
+        return cut
     nearest = sorted((end for end in ends if least <= end <= most), key=lambda end: abs(end - cut))
     return nearest[0] if nearest and abs(nearest[0] - cut) <= reach else cut
+
+
+def _hash_at(hashes: np.ndarray, rank: int) -> np.uint64:
+    """Return the hash of a rank, from 0, by sorting only those that share its leading bits."""
+    leading = (block >> np.uint64(48) for block in _blocks(hashes))
+    counts = sum(np.bincount(bits.astype(np.int64), minlength=2**16) for bits in leading)
+    ends = np.cumsum(counts)
+    bits = int(np.searchsorted(ends, rank, side="right"))
+    near = np.concatenate([block[block >> np.uint64(48) == bits] for block in _blocks(hashes)])
+    return np.sort(near)[rank - (ends[bits] - counts[bits])]
+
+
+def _lowest(hashes: np.ndarray, count: int) -> np.ndarray:
+    """Mark the rows of the lowest hashes, so many of them; among equal ones those that come first."""
+    if count >= len(hashes):
+        return np.ones(len(hashes), bool)
+    tie = _hash_at(hashes, count)
+    lowest = hashes < tie
+    missing = count - int(np.count_nonzero(lowest))
+    if missing:
+        lowest[np.flatnonzero(hashes == tie)[:missing]] = True
+    return lowest
 
 
 def assign_groups(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:
@@ -234,14 +285,37 @@ def assign_groups(values: pa.ChunkedArray, test_size: float, validation_size: fl
     Returns:
         A side for each row, uint8, shape (rows,).
     """
-    encoded = values.combine_chunks().dictionary_encode(null_encoding="encode")
-    labels = [repr(label) if label is None else str(label) for label in encoded.dictionary.to_pylist()]
+    groups, codes = _encode(values)
+    labels = [repr(label) if label is None else str(label) for label in groups]
     salted = (hashlib.sha256(f"{seed}\0{label}".encode()).digest()[:8] for label in labels)
     places = np.array([int.from_bytes(digest, "big") / 2**64 for digest in salted])
     sides = np.full(len(labels), TRAIN, np.uint8)
     sides[places < test_size + validation_size] = VALIDATION
     sides[places < test_size] = TEST
-    return sides[encoded.indices.to_numpy()]
+    return sides[codes]
+
+
+def _read_encoded(data: str | Path, column: str) -> pa.ChunkedArray:
+    """Read a column as codes of its values, so that text takes no more memory than numbers."""
+    chunks = [pc.dictionary_encode(_plain(batch.column(0))) for batch in read_batches(data, [column])]
+    return pa.chunked_array(chunks)
+
+
+def _encode(values: pa.Array | pa.ChunkedArray) -> tuple[list, np.ndarray]:
+    """Return the distinct values of a column, None for null, and the position of each row's among them."""
+    if isinstance(values, pa.Array):
+        values = pa.chunked_array([values])
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    values = values.unify_dictionaries()
+    labels = values.chunk(0).dictionary.to_pylist() if values.num_chunks else []
+    codes = [pc.fill_null(chunk.indices, len(labels)).to_numpy() for chunk in values.chunks]
+    codes = np.concatenate(codes) if codes else np.empty(0, np.int32)
+    return ([*labels, None] if values.null_count else labels), codes
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def assign_by_time(
