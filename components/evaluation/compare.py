@@ -12,7 +12,7 @@ from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates, choose_rows, resample
 from loopline.components.evaluation.cards import verdict_card
 from loopline.components.evaluation.metrics import RAISED_BY_RESAMPLING, Metric, find_metric, resolve_direction, score
-from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
+from loopline.components.evaluation.scored import TestRows, score_rows
 from loopline.components.evaluation.weighted import weighted_statistic
 from loopline.components.model.directory import Manifest, is_absent, read_manifest
 from loopline.components.model.predictor import Predictor, load_predictor
@@ -137,9 +137,9 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
     if not first and not same:
         predictors["champion"] = load_predictor(champion)
     columns = _needed_columns(predictors, test)
-    labeled = read_labeled(test, new.target, columns)
-    truth = read_truth(labeled.table, new)
-    scores = {name: predict_rows(one, labeled.table) for name, one in predictors.items()}
+    rows = TestRows.find(test, new.target, columns)
+    scored = score_rows(rows, predictors, columns)
+    truth, scores = scored.truth, scored.scores
     sides = {name: _side(one.manifest, metric, truth, scores[name]) for name, one in predictors.items()}
     if same:
         sides["champion"] = sides["challenger"]
@@ -173,7 +173,7 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
         challenger=sides["challenger"],
         difference=difference,
         rows=len(truth),
-        unlabeled=labeled.unlabeled,
+        unlabeled=rows.unlabeled,
         resampled=resampled,
     )
     return result, deviations

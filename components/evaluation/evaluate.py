@@ -15,10 +15,10 @@ from loopline.components.errors import InputError
 from loopline.components.evaluation.bootstrap import check_replicates
 from loopline.components.evaluation.cards import evaluation_card
 from loopline.components.evaluation.curves import Bin, OperatingPoint, operating_points, reliability, thin_roc
-from loopline.components.evaluation.importance import Importance, permutation_importance
+from loopline.components.evaluation.importance import Importance, choose_importance_rows, permutation_importance
 from loopline.components.evaluation.intervals import score_constant, score_with_intervals
 from loopline.components.evaluation.metrics import find_metric
-from loopline.components.evaluation.scored import predict_rows, read_labeled, read_truth
+from loopline.components.evaluation.scored import TestRows, score_rows
 from loopline.components.evaluation.slices import SLICE_REPLICATES, Slice, score_slices
 from loopline.components.model.directory import Manifest
 from loopline.components.model.predictor import load_predictor
@@ -157,15 +157,17 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
     manifest = predictor.manifest
     with open_parquet(test) as file:
         check_columns(file.schema_arrow.names, settings.slices, "the test table, so it cannot be sliced by")
-    labeled = read_labeled(test, manifest.target, [*predictor.features.names, *settings.slices])
-    truth = read_truth(labeled.table, manifest)
-    scores = predict_rows(predictor, labeled.table)
+    features, random = predictor.features.names, np.random.default_rng([settings.seed, 2])
+    rows = TestRows.find(test, manifest.target, [*features, *settings.slices])
+    chosen = choose_importance_rows(rows.rows, len(features), settings.importance_repeats, random)
+    scored = score_rows(rows, {"model": predictor}, features, settings.slices, chosen)
+    truth, scores = scored.truth, scored.scores["model"]
     measured = score_with_intervals(manifest.task, truth, scores, settings.threshold, settings.bootstrap, settings.seed)
     metrics = measured.metrics
-    importance, importance_rows = [], 0
+    importance = []
     if settings.importance_repeats:
-        importance, importance_rows = permutation_importance(
-            predictor, labeled.table, truth, settings.importance_repeats, settings.seed
+        importance = permutation_importance(
+            predictor, scored.picked, truth[chosen], settings.importance_repeats, random
         )
     binary = manifest.task == "binary"
     evaluation = Evaluation(
@@ -173,17 +175,17 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
         settings=settings,
         data_digest=table_digest(test),
         rows=len(truth),
-        unlabeled=labeled.unlabeled,
+        unlabeled=rows.unlabeled,
         metrics=metrics,
         baseline=score_constant(manifest.task, len(manifest.classes), truth, settings.threshold),
-        slices=_score_all_slices(manifest.task, labeled.table, truth, scores, settings),
+        slices=_score_all_slices(manifest.task, scored.kept, truth, scores, settings),
         importance=importance,
-        importance_rows=importance_rows,
+        importance_rows=len(chosen),
         resampled=measured.resampled,
         confusion=_confuse(manifest, truth, scores, settings.threshold),
         calibration=reliability(truth, scores[:, 1]) if binary else [],
         thresholds=operating_points(truth, scores[:, 1], settings.threshold) if binary else [],
-        notes=_take_notes(manifest, truth, labeled.unlabeled, metrics),
+        notes=_take_notes(manifest, truth, rows.unlabeled, metrics),
         truth=truth,
         scores=scores,
     )

@@ -35,28 +35,43 @@ class Importance:
     spread: float
 
 
+def choose_importance_rows(total: int, features: int, repeats: int, random: np.random.Generator) -> np.ndarray:
+    """Choose the rows to measure importance on: all of them, or a random part that keeps the work bounded.
+
+    Args:
+        total: How many rows there are.
+        features: How many features will be shuffled.
+        repeats: How often each.
+        random: For the choice.
+
+    Returns:
+        Row positions, ascending; none without repeats.
+    """
+    if not repeats:
+        return np.arange(0)
+    affordable = max(MOST_PREDICTIONS // max(features * repeats, 1), FEWEST_ROWS)
+    rows = min(total, MOST_ROWS, affordable)
+    if rows == total:
+        return np.arange(total)
+    return np.sort(random.choice(total, rows, replace=False, shuffle=False))
+
+
 def permutation_importance(
-    predictor: Predictor, table: pa.Table, truth: np.ndarray, repeats: int, seed: int
-) -> tuple[list[Importance], int]:
+    predictor: Predictor, table: pa.Table, truth: np.ndarray, repeats: int, random: np.random.Generator
+) -> list[Importance]:
     """Measure what each feature is worth.
 
     Args:
         predictor: The model.
-        table: Rows with its features.
-        truth: Class positions or values, shape (rows,).
-        repeats: How often each feature is shuffled.
-        seed: Of the shuffles and of the choice of rows.
+        table: The chosen rows, with its features.
+        truth: Their class positions or values, shape (rows,).
+        repeats: How often each feature is shuffled, at least once.
+        random: For the shuffles.
 
     Returns:
-        The features, the most important first, and how many rows were used.
+        The features, the most important first.
     """
-    random = np.random.default_rng([seed, 2])
-    names = predictor.features.names
-    affordable = max(MOST_PREDICTIONS // max(len(names) * repeats, 1), FEWEST_ROWS)
-    rows = min(table.num_rows, MOST_ROWS, affordable)
-    if rows < table.num_rows:
-        chosen = np.sort(random.choice(table.num_rows, rows, replace=False, shuffle=False))
-        table, truth = table.take(chosen), truth[chosen]
+    names, rows = predictor.features.names, table.num_rows
     columns = feature_columns(table, predictor.features)
     before = _loss(predictor, predictor.score(columns), truth)
     # One prediction for all repeats of a feature: with many features it is the call that costs, not the rows.
@@ -68,7 +83,7 @@ def permutation_importance(
         rises = [_loss(predictor, part, truth) - before for part in np.split(scores, repeats)]
         spread = float(np.std(rises, ddof=1)) if repeats > 1 else 0.0
         found.append(Importance(name, float(np.mean(rises)), spread))
-    return sorted(found, key=lambda one: -one.value), rows
+    return sorted(found, key=lambda one: -one.value)
 
 
 def _loss(predictor: Predictor, predictions: np.ndarray, truth: np.ndarray) -> float:

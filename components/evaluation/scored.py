@@ -1,13 +1,13 @@
 """A model's predictions for the labeled rows of a test table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from loopline.components.data.tables import BATCH_ROWS, check_columns, open_parquet, read_table
+from loopline.components.data.tables import BATCH_ROWS, check_columns, open_parquet, read_batches, read_table
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest
 from loopline.components.model.predictor import Predictor
@@ -30,6 +30,126 @@ class Labeled:
     unlabeled: int
 
 
+@dataclass(frozen=True)
+class TestRows:
+    """A test table that is read a batch at a time, without the rows that have no label.
+
+    Attributes:
+        path: The Parquet file.
+        target: The label's column.
+        rows: How many rows have a label.
+        unlabeled: How many have none.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    path: str | Path
+    target: str
+    rows: int
+    unlabeled: int
+
+    @classmethod
+    def find(cls, path: str | Path, target: str, columns: Sequence[str]) -> "TestRows":
+        """Count the labels of a test table.
+
+        Args:
+            path: A Parquet file.
+            target: The label's column.
+            columns: The other columns that will be wanted.
+
+        Returns:
+            The labeled rows, not yet read.
+
+        Raises:
+            InputError: The table cannot be read, lacks a column, or has no labeled row.
+        """
+        with open_parquet(path) as file:
+            check_columns(file.schema_arrow.names, [target, *columns], "the test table")
+            total = file.metadata.num_rows
+        rows = sum(int(is_labeled(batch.column(0)).sum()) for batch in read_batches(path, [target]))
+        _check_labels(target, total, rows)
+        return cls(path, target, rows, total - rows)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read the labeled rows.
+
+        Args:
+            columns: The columns wanted beside the target.
+
+        Yields:
+            Record batches in the order of the file.
+        """
+        for batch in read_batches(self.path, list(dict.fromkeys([*columns, self.target]))):
+            keep = is_labeled(batch.column(self.target))
+            yield batch if keep.all() else batch.filter(pa.array(keep))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What models say of labeled rows, and what of the rows themselves is needed later.
+
+    Attributes:
+        truth: Class positions or values, shape (rows,).
+        scores: By the models' names, in double precision: probabilities that sum to one, shape (rows, classes), or
+            values, shape (rows,).
+        kept: The columns asked for, of all rows; text as codes.
+        picked: The rows asked for, with all columns.
+    """
+
+    truth: np.ndarray
+    scores: dict[str, np.ndarray]
+    kept: pa.Table
+    picked: pa.Table
+
+
+def score_rows(
+    rows: TestRows,
+    predictors: Mapping[str, Predictor],
+    columns: Sequence[str],
+    keep: Sequence[str] = (),
+    pick: np.ndarray | None = None,
+) -> Scored:
+    """Predict a test table a batch at a time, so that it never is in memory whole.
+
+    Args:
+        rows: The labeled rows.
+        predictors: Models of one task, target and classes, by name.
+        columns: The features of all of them.
+        keep: Columns to keep.
+        pick: Positions of rows to keep, ascending.
+
+    Returns:
+        Truth and scores.
+
+    Raises:
+        InputError: The rows do not fit a model, or a model gives something that is not a number.
+    """
+    manifest = next(iter(predictors.values())).manifest
+    truth = np.empty(rows.rows, np.int64 if manifest.is_classification else np.float64)
+    shape = (rows.rows, len(manifest.classes)) if manifest.is_classification else (rows.rows,)
+    scores = {name: np.empty(shape) for name in predictors}
+    kept, picked, start = [], [], 0
+    pick = np.empty(0, np.int64) if pick is None else pick
+    for batch in rows.batches([*columns, *keep]):
+        end = start + batch.num_rows
+        table = pa.Table.from_batches([batch])
+        truth[start:end] = read_truth(table, manifest)
+        for name, predictor in predictors.items():
+            scores[name][start:end] = as_scores(predictor.predict(batch), predictor.manifest)
+        kept.append(_encode_text(table.select(keep)))
+        low, high = np.searchsorted(pick, [start, end])
+        picked.append(table.take(pa.array(pick[low:high] - start)))
+        start = end
+    return Scored(truth, scores, pa.concat_tables(kept).unify_dictionaries(), pa.concat_tables(picked))
+
+
+def _encode_text(table: pa.Table) -> pa.Table:
+    for position, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            table = table.set_column(position, field.name, table.column(position).dictionary_encode())
+    return table
+
+
 def read_labeled(path: str | Path, target: str, columns: Sequence[str]) -> Labeled:
     """Read a test table without the rows that have no label.
 
@@ -47,14 +167,18 @@ def read_labeled(path: str | Path, target: str, columns: Sequence[str]) -> Label
     with open_parquet(path) as file:
         check_columns(file.schema_arrow.names, [target, *columns], "the test table")
     table = read_table(path, list(dict.fromkeys([*columns, target])))
-    if not table.num_rows:
-        raise InputError("The test table has no rows: give the split more data or a larger test share.")
     keep = is_labeled(table.column(target))
-    if not keep.any():
-        raise InputError(f"Target {target!r} is missing in all {len(keep):,} test rows: wait for labels or join them.")
+    _check_labels(target, len(keep), int(keep.sum()))
     if not keep.all():
         table = table.filter(pa.array(keep))
     return Labeled(table, int((~keep).sum()))
+
+
+def _check_labels(target: str, total: int, labeled: int) -> None:
+    if not total:
+        raise InputError("The test table has no rows: give the split more data or a larger test share.")
+    if not labeled:
+        raise InputError(f"Target {target!r} is missing in all {total:,} test rows: wait for labels or join them.")
 
 
 def read_truth(table: pa.Table, manifest: Manifest) -> np.ndarray:
