@@ -1,6 +1,8 @@
 """Predict with a model directory, whatever the format of the model in it."""
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.profile import as_floats
-from loopline.components.data.schema import Schema
+from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import check_columns
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, read_manifest
@@ -146,15 +148,13 @@ def feature_columns(table: pa.Table | pa.RecordBatch, features: Schema) -> dict[
     columns = {}
     for column in features.columns:
         values = table.column(column.name)
-        try:
+        with _naming_type(column):
             if column.kind == "category":
                 columns[column.name] = np.asarray(
                     pc.fill_null(pc.cast(values, pa.string()), "").to_numpy(False), object
                 )
             else:
                 columns[column.name] = as_floats(values, np.float32)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(f"Feature {column.name!r} should be of kind {column.kind}: {error}.") from None
     return columns
 
 
@@ -173,10 +173,46 @@ def encode_columns(columns: dict[str, np.ndarray], features: Schema) -> np.ndarr
     for position, column in enumerate(features.columns):
         values = columns[column.name]
         if column.kind == "category":
-            codes = pc.index_in(pa.array(values, pa.string()), pa.array(column.categories or (), pa.string()))
-            values = as_floats(codes, np.float32)
+            values = as_floats(_category_codes(pa.array(values, pa.string()), column), np.float32)
         matrix[:, position] = values
     return matrix
+
+
+def encode_table(table: pa.Table | pa.RecordBatch, features: Schema) -> np.ndarray:
+    """Turn a table's features into one matrix; text never becomes Python objects on the way.
+
+    Args:
+        table: Rows with at least these features.
+        features: The features' schema, with closed categories.
+
+    Returns:
+        What ``encode_columns`` gives for ``feature_columns``.
+
+    Raises:
+        InputError: A feature is missing or has the wrong type.
+    """
+    check_columns(table.schema.names, features.names, "the rows to predict")
+    matrix = np.empty((table.num_rows, len(features.columns)), np.float32)
+    for position, column in enumerate(features.columns):
+        values = table.column(column.name)
+        with _naming_type(column):
+            if column.kind == "category":
+                values = _category_codes(pc.cast(values, pa.string()), column)
+            matrix[:, position] = as_floats(values, np.float32)
+    return matrix
+
+
+def _category_codes(values: pa.Array | pa.ChunkedArray, column: Column) -> pa.Array | pa.ChunkedArray:
+    """Return the position of each value among the categories; null when it is none of them."""
+    return pc.index_in(values, pa.array(column.categories or (), pa.string()))
+
+
+@contextmanager
+def _naming_type(column: Column) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"Feature {column.name!r} should be of kind {column.kind}: {error}.") from None
 
 
 def as_frame(columns: dict[str, np.ndarray]):

@@ -8,7 +8,7 @@ import numpy as np
 import xgboost
 
 from loopline.components.data.tables import BATCH_ROWS, read_batches
-from loopline.components.model.predictor import encode_columns, feature_columns
+from loopline.components.model.predictor import encode_table
 from loopline.components.training.pages import VALUE, PageFolder
 from loopline.components.training.plan import Plan
 
@@ -77,8 +77,7 @@ class TableBatches(xgboost.DataIter):
         while done < self._rows and (batch := next(self._batches, None)) is not None:
             if matrix is None:
                 matrix = np.empty((self._rows, len(self._types)), np.float32)
-            encoded = encode_columns(feature_columns(batch, self._plan.features), self._plan.features)
-            matrix[done : done + batch.num_rows] = encoded
+            matrix[done : done + batch.num_rows] = encode_table(batch, self._plan.features)
             labels.append(self._plan.encode_target(batch.column(self._plan.target)))
             done += batch.num_rows
         return None if matrix is None else (matrix[:done], np.concatenate(labels))
