@@ -10,7 +10,7 @@ table is then not tested on rows it was trained on, but for the few that lie clo
 import datetime
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.hashing import row_hashes, seeded
+from loopline.components.data.ranking import blocks, count_before, find_repeated, mark_lowest, value_at
 from loopline.components.data.schema import kind_of
 from loopline.components.data.tables import check_columns, open_parquet, read_batches, read_table
 from loopline.components.data.writing import describe_file, writing_table
@@ -33,8 +34,6 @@ TRAIN, VALIDATION, TEST = range(3)
 MOST_COPIES = 10
 #: An odd number with bits all over: its multiples are far apart.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
-#: Rows that are worked on at a time where an array of all rows would be needed once more: 32 MB of hashes.
-_BLOCK = 2**22
 
 
 def split_table(
@@ -74,6 +73,8 @@ def split_table(
     with open_parquet(data) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
     check_columns(schema.names, [column] if column else [], data)
+    if not rows:
+        raise InputError(f"{Path(data).name} has no rows: give a table with rows to split.")
     if method == "random":
         sides = assign_random(hash_rows(data, rows, seed), test_size, validation_size)
     elif method == "stratified":
@@ -113,44 +114,18 @@ def _tell_apart(hashes: np.ndarray, seed: int) -> np.ndarray:
     In a table of a few narrow columns most rows are repeated, with either target. All of one kind on one side would
     have a model judged on just what it was not shown. The occurrences are numbered, so their order does not matter.
     """
-    often = _find_repeated(hashes)
+    often = find_repeated(hashes, MOST_COPIES)
     if not len(often):
         return hashes
     seen = np.zeros(len(often), np.int64)
-    for block in _blocks(hashes):
+    for block in blocks(hashes):
         slots = np.minimum(np.searchsorted(often, block), len(often) - 1)
         rows = np.flatnonzero(often[slots] == block)
         slots = slots[rows]
-        occurrence = (seen[slots] + _count_before(slots)).astype(np.uint64)
+        occurrence = (seen[slots] + count_before(slots)).astype(np.uint64)
         block[rows] = seeded(block[rows] + occurrence * _STEP, seed)
         seen += np.bincount(slots, minlength=len(often))
     return hashes
-
-
-def _find_repeated(hashes: np.ndarray) -> np.ndarray:
-    """Return the hashes that occur more than ``MOST_COPIES`` times, ascending; sorted a share of them at a time."""
-    found = []
-    shares = len(hashes) // _BLOCK + 1
-    for share in range(shares):
-        first, last = 2**64 * share // shares, 2**64 * (share + 1) // shares - 1
-        ranked = np.sort(hashes[(hashes >= np.uint64(first)) & (hashes <= np.uint64(last))])
-        found.append(np.unique(ranked[MOST_COPIES:][ranked[MOST_COPIES:] == ranked[:-MOST_COPIES]]))
-    return np.concatenate(found)
-
-
-def _count_before(values: np.ndarray) -> np.ndarray:
-    """Return how often each value occurs before its own place."""
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    before = np.empty(len(values), np.int64)
-    before[order] = np.arange(len(values)) - np.searchsorted(ranked, ranked)
-    return before
-
-
-def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an array in views of ``_BLOCK`` values, for what would need its memory once more."""
-    for start in range(0, len(values), _BLOCK):
-        yield values[start : start + _BLOCK]
 
 
 def assign_random(hashes: np.ndarray, test_size: float, validation_size: float) -> np.ndarray:
@@ -234,8 +209,8 @@ def _cut_by_rank(hashes: np.ndarray, tests: int, validations: int) -> np.ndarray
         # Not behind the first cut, should that have moved by all there was.
         second = _cut_between(hashes, max(tests + validations, first + 1), reach, rows - 1, first + 1)
     sides = np.full(rows, TRAIN, np.uint8)
-    sides[_lowest(hashes, second)] = VALIDATION
-    sides[_lowest(hashes, first)] = TEST
+    sides[mark_lowest(hashes, second)] = VALIDATION
+    sides[mark_lowest(hashes, first)] = TEST
     return sides
 
 
@@ -243,34 +218,12 @@ def _cut_between(hashes: np.ndarray, cut: int, reach: int, most: int, least: int
     """Return the nearest number of rows to a cut that parts no equal rows, or the cut itself if none is in reach."""
     if not 0 < cut < len(hashes):
         return cut
-    tie = _hash_at(hashes, cut)
+    tie = value_at(hashes, cut)
     ends = int(np.count_nonzero(hashes < tie)), int(np.count_nonzero(hashes <= tie))
     if ends[0] == cut:
         return cut
     nearest = sorted((end for end in ends if least <= end <= most), key=lambda end: abs(end - cut))
     return nearest[0] if nearest and abs(nearest[0] - cut) <= reach else cut
-
-
-def _hash_at(hashes: np.ndarray, rank: int) -> np.uint64:
-    """Return the hash of a rank, from 0, by sorting only those that share its leading bits."""
-    leading = (block >> np.uint64(48) for block in _blocks(hashes))
-    counts = sum(np.bincount(bits.astype(np.int64), minlength=2**16) for bits in leading)
-    ends = np.cumsum(counts)
-    bits = int(np.searchsorted(ends, rank, side="right"))
-    near = np.concatenate([block[block >> np.uint64(48) == bits] for block in _blocks(hashes)])
-    return np.sort(near)[rank - (ends[bits] - counts[bits])]
-
-
-def _lowest(hashes: np.ndarray, count: int) -> np.ndarray:
-    """Mark the rows of the lowest hashes, so many of them; among equal ones those that come first."""
-    if count >= len(hashes):
-        return np.ones(len(hashes), bool)
-    tie = _hash_at(hashes, count)
-    lowest = hashes < tie
-    missing = count - int(np.count_nonzero(lowest))
-    if missing:
-        lowest[np.flatnonzero(hashes == tie)[:missing]] = True
-    return lowest
 
 
 def assign_groups(values: pa.ChunkedArray, test_size: float, validation_size: float, seed: int) -> np.ndarray:

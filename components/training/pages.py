@@ -20,7 +20,7 @@ logger = logging.getLogger("loopline")
 
 #: Measured with XGBoost 3.1: bytes a value is held with (by row and by column), bytes a row takes beside its values
 #: (label, weight, node) and for each class (gradient, score), and what a process takes without any row.
-VALUE, _ROW, _CLASS, _PROCESS = 2.4, 28, 16, 600 * 2**20
+VALUE, _ROW, _CLASS, _PROCESS = 2.6, 28, 16, 600 * 2**20
 _PREFIX, _LOCK = "loopline-pages-", "lock"
 
 

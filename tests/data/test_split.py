@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from peaks import peak_mb
 
-from loopline.components.data import split
+from loopline.components.data import ranking, split
 from loopline.components.data.hashing import row_hashes, seeded
 from loopline.components.data.split import split_table
-from loopline.components.data.tables import write_table
+from loopline.components.data.tables import table_writer, write_table
 from loopline.components.errors import InputError
 
 ROWS = 3000
@@ -139,6 +140,15 @@ def test_refusals_leave_nothing(table, tmp_path, options, words):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["data"]
 
 
+@pytest.mark.parametrize(
+    ("method", "column"), [("random", ""), ("stratified", "label"), ("group", "id"), ("time", "id")]
+)
+def test_an_empty_table_is_refused(tmp_path, method, column):
+    write_table(tmp_path / "data", pa.table({"id": pa.array([], pa.int64()), "label": pa.array([], pa.string())}))
+    with pytest.raises(InputError, match="data has no rows"):
+        split_table(tmp_path / "data", *(tmp_path / name for name in "abc"), method=method, column=column)
+
+
 def test_null_timestamps_are_counted(table, tmp_path):
     when = table["when"].to_pylist()
     when[5] = when[9] = None
@@ -252,3 +262,36 @@ def test_hashes_of_every_type_go_by_content_alone():
         assert whole[0] == whole[2], name
         assert len(set(whole)) == 3, name
         assert list(whole) == [row_hashes(pa.record_batch({name: values[i : i + 1]}))[0] for i in range(4)], name
+
+
+def test_the_lowest_hashes_are_found_as_by_sorting_them(monkeypatch):
+    monkeypatch.setattr(ranking, "_BLOCK", 100)
+    random = np.random.default_rng(0)
+    for kinds in (1, 3, 50, 5000):
+        hashes = random.integers(0, 2**64, kinds, dtype=np.uint64)[random.integers(0, kinds, 1000)]
+        order = np.argsort(hashes, kind="stable")
+        for count in (0, 1, 200, 999, 1000):
+            expected = np.zeros(1000, bool)
+            expected[order[:count]] = True
+            assert (ranking.mark_lowest(hashes, count) == expected).all()
+        repeated, counts = np.unique(hashes, return_counts=True)
+        assert (ranking.find_repeated(hashes, 10) == repeated[counts > 10]).all()
+
+
+def test_no_table_is_in_memory_whole(tmp_path):
+    """1.2 million more rows of this table are 180 MB; their hashes, classes and sides are 30."""
+    random = np.random.default_rng(0)
+    values = {f"x{i}": random.random(200_000) for i in range(16)}
+    labels = pa.array(["a rather long label", "another label"]).take(pa.array(random.integers(0, 2, 200_000)))
+    block = pa.table({**values, "label": labels})
+    program = (
+        "import sys; from loopline.components.data.split import split_table;"
+        "split_table(*sys.argv[1:], method='stratified', column='label')"
+    )
+    peaks = []
+    for blocks in (4, 10):
+        with table_writer(tmp_path / "data", block.schema) as writer:
+            for number in range(blocks):
+                writer.write_table(block.set_column(0, "x0", pa.array(values["x0"] + number)))
+        peaks.append(peak_mb(program, *(tmp_path / name for name in ("data", "train", "validation", "test"))))
+    assert peaks[1] - peaks[0] < 80

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from evaluation_models import make_model, make_table
+from peaks import peak_mb
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
-from loopline.components.data.tables import read_table, write_table
+from loopline.components.data.tables import read_table, table_writer, write_table
 from loopline.components.errors import InputError
 from loopline.components.evaluation.evaluate import Settings, evaluate
 from loopline.components.evaluation.page import evaluation_report
@@ -261,3 +262,29 @@ def test_names_from_the_data_are_shown_and_never_obeyed(names, tmp_path):
         assert any(word.startswith(re.sub(r"\s+", " ", name)[:12]) for word in drawn), name
     legend = [word for word in drawn if word.endswith(" rows)")]
     assert len(legend) == 2
+
+
+@pytest.mark.parametrize("step", ["evaluate", "compare"])
+def test_the_test_table_is_never_in_memory_whole(tmp_path, step):
+    """The features of 400,000 more rows are 200 MB; truth, scores and the work on them some 30."""
+    random = np.random.default_rng(0)
+    features = [f"x{i}" for i in range(60)]
+    table = make_table(50_000, "regression")
+    for name in features:
+        table = table.append_column(name, pa.array(random.random(50_000)))
+    for number in range(2):
+        make_model(tmp_path / f"model{number}", table[number : number + 5000], "regression", features)
+    program = (
+        "import sys; from loopline.components.evaluation.evaluate import Settings, evaluate;"
+        "from loopline.components.evaluation.compare import Contest, compare;"
+        "step, model, other, test = sys.argv[1:];"
+        "evaluate(model, test, Settings(('carrier',), bootstrap=0)) if step == 'evaluate' else "
+        "compare(model, other, test, Contest(bootstrap=50))"
+    )
+    peaks = []
+    for blocks in (4, 12):
+        with table_writer(tmp_path / "test.parquet", table.schema) as writer:
+            for _ in range(blocks):
+                writer.write_table(table)
+        peaks.append(peak_mb(program, step, tmp_path / "model0", tmp_path / "model1", tmp_path / "test.parquet"))
+    assert peaks[1] - peaks[0] < 80
