@@ -9,7 +9,7 @@ import xgboost
 
 from loopline.components.data.tables import BATCH_ROWS, read_batches
 from loopline.components.model.predictor import encode_table
-from loopline.components.training.pages import VALUE, PageFolder
+from loopline.components.training.pages import PageFolder, quantized_bytes
 from loopline.components.training.plan import Plan
 
 #: Bytes of single-precision values that are handed over at a time. A page on disk is of as many rows: smaller ones cost
@@ -66,7 +66,7 @@ class TableBatches(xgboost.DataIter):
         self._ahead = self._reader.submit(self._read)
         matrix, labels = batch
         if self._pages:
-            self._pages.check_room(int(_PAGES_AHEAD * matrix.size * VALUE))
+            self._pages.check_room(_PAGES_AHEAD * quantized_bytes(self._plan, len(matrix)))
         extra = {"weight": self._weights[labels]} if self._weights is not None else {}
         input_data(data=matrix, label=labels, feature_types=self._types, **extra)
         return True

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +19,27 @@ from loopline.components.training.plan import Plan
 
 logger = logging.getLogger("loopline")
 
-#: Measured with XGBoost 3.1: bytes a value is held with (by row and by column), bytes a row takes beside its values
-#: (label, weight, node) and for each class (gradient, score), and what a process takes without any row.
-VALUE, _ROW, _CLASS, _PROCESS = 2.6, 28, 16, 600 * 2**20
+#: Measured with XGBoost 3.1: bytes that a value is held with, by row and by column, in a table without gaps and in one
+#: with some, where it keeps no smaller numbers by row.
+_DENSE, _GAPPY = 2.6, 5.6
+#: Bytes that a row takes beside its values (label, weight, node) and for each class (gradient, score), and what a
+#: process takes without any row.
+_ROW, _CLASS, _PROCESS = 28, 16, 600 * 2**20
 _PREFIX, _LOCK = "loopline-pages-", "lock"
+
+
+def quantized_bytes(plan: Plan, rows: int) -> int:
+    """Estimate what the quantized values of some rows take.
+
+    Args:
+        plan: What is learned from which columns.
+        rows: How many rows.
+
+    Returns:
+        Bytes, in memory as on disk.
+    """
+    columns = plan.features.columns
+    return int(rows * len(columns) * (_GAPPY if any(column.nullable for column in columns) else _DENSE))
 
 
 def fits(plan: Plan, held_out: int, limit: MemoryLimit) -> bool:
@@ -36,7 +54,7 @@ def fits(plan: Plan, held_out: int, limit: MemoryLimit) -> bool:
         Whether it fits.
     """
     rows = plan.rows + held_out
-    values = rows * len(plan.features.columns) * VALUE
+    values = quantized_bytes(plan, rows)
     others = rows * (_ROW + _CLASS * (len(plan.classes) if plan.task == "multiclass" else 1)) + _PROCESS
     needed = f"{(values + others) / 2**30:.1f} GiB to hold {rows:,} rows quantized"
     if values + others <= limit.bytes:
@@ -96,7 +114,7 @@ def page_folder(plan: Plan, held_out: int) -> Iterator[PageFolder]:
     parent = Path(tempfile.gettempdir())
     _remove_abandoned(parent)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    folder = PageFolder(path, int((plan.rows + held_out) * len(plan.features.columns) * VALUE))
+    folder = PageFolder(path, quantized_bytes(plan, plan.rows + held_out))
     try:
         with open(path / _LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -104,6 +122,8 @@ def page_folder(plan: Plan, held_out: int) -> Iterator[PageFolder]:
             yield folder
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        # After a failure XGBoost removes its files later than this, and warns that they are gone.
+        warnings.filterwarnings("ignore", ".*external memory cache file", UserWarning)
 
 
 def _remove_abandoned(parent: Path) -> None:
