@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 from training_tables import OTHERS, make_table
@@ -70,6 +71,18 @@ def test_columns_of_many_texts_convert(tables):
     Schema((*columns, Column("late", "boolean"))).save(tables.schema)
     manifest = train_boosted_trees(tables.train, None, tables.schema, tables.model, target="late", rounds=30)
     assert manifest.format == "onnx"
+    # One kind of comparison is what onnxruntime is fastest at, and neighboring texts share one.
+    ensemble = onnx.load(tables.model / "model.onnx").graph.node[-1]
+    found = {one.name: onnx.helper.get_attribute_value(one) for one in ensemble.attribute}
+    assert set(found["nodes_modes"]) == {b"BRANCH_LT", b"LEAF"}
+    # Missing and unknown texts go where the trees send what is missing, whichever side of a set that is.
+    assert len(set(found["nodes_missing_value_tracks_true"])) == 2
+    native = fit_xgboost(tables.train, None, plan_training(tables.train, Schema.load(tables.schema), "late"), rounds=30)
+    predictor = load_predictor(tables.model)
+    rows = {name: [*values[:500], *[None, "never seen"] * 50] for name, values in texts.items()}
+    random.shuffle(rows["tail"])
+    columns = feature_columns(pa.table(rows), predictor.features)
+    np.testing.assert_allclose(predictor.score(columns), native.score(columns), rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_that_onnx_cannot_express_falls_back_and_says_why(tables, monkeypatch):
