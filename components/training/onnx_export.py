@@ -59,9 +59,9 @@ def booster_to_onnx(booster: xgboost.Booster, plan: Plan) -> bytes:
 def _sets_as_ranges() -> Iterator[None]:
     """Let the converter turn a split by a set of categories into a chain of ``code < bound``, in reasonable time.
 
-    Its own chain has one ``code == category`` for each category: on the flights, nine of ten nodes of the model and half
-    the time of a prediction. Neighboring categories share a bound, and an ensemble whose comparisons are all of one kind
-    takes a shorter way through onnxruntime. (A search tree over the bounds takes fewer comparisons and is slower.)
+    Its own chain has one ``code == category`` for each category: on the flights, nine of ten nodes of the model and
+    half the time of a prediction. Neighboring categories share a bound, and an ensemble whose comparisons are all of
+    one kind takes a shorter way through onnxruntime. (A search tree over the bounds compares less and is slower.)
 
     The comparisons of a chain share what lies below. The converter numbers all of that once for each of them, at every
     level again: hours for a column of a hundred categories. The numbers are the same when what is numbered is not
