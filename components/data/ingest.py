@@ -1,5 +1,6 @@
 """Bring a table in: from a path, S3 or HTTPS, from CSV or Parquet, to one Parquet file."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,11 @@ def ingest(uri: str, path: str | Path, *, columns: str = "", csv: str = "{}", mo
 
 
 def as_parquet(
-    source: Source, folder: Path, columns: Sequence[str] = (), declared: dict[str, pa.DataType] | None = None
+    source: Source,
+    folder: Path,
+    columns: Sequence[str] = (),
+    declared: dict[str, pa.DataType] | None = None,
+    form: CsvFormat | None = None,
 ) -> Path:
     """Have one source as a local Parquet file; what is Parquet already is left as it is.
 
@@ -65,7 +70,8 @@ def as_parquet(
         source: CSV or Parquet.
         folder: Where to write a file when there is none.
         columns: The columns to keep of CSV; all when empty.
-        declared: Types given for some columns of CSV.
+        declared: Types given for some columns of CSV; what ``form`` says of a column counts more.
+        form: How CSV is written, where its first lines do not tell.
 
     Returns:
         The file.
@@ -76,5 +82,7 @@ def as_parquet(
     if sniff(source) == "parquet":
         return download(source, folder)[0]
     path = folder / "table.parquet"
-    write_csv([source], path, columns, CsvFormat(column_types=declared or {}))
+    form = form or CsvFormat()
+    types = {**(declared or {}), **form.column_types}
+    write_csv([source], path, columns, dataclasses.replace(form, column_types=types))
     return path

@@ -5,7 +5,6 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from loopline.components.data.ahead import map_ahead
 from loopline.components.data.csv_blocks import Block, read_blocks
 from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.csv_types import Contradiction, Layout, first_layout
@@ -190,19 +190,7 @@ def _drain(blocks: deque) -> Iterator[Block]:
 
 def _parse_in_order(blocks: Iterable[Block], layout: Layout) -> Iterator[pa.Table]:
     """Parse blocks on a few threads and hand the tables out in the order of the file."""
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, "parse") as pool:
-        waiting: deque[Future] = deque()
-        try:
-            for block in blocks:
-                waiting.append(pool.submit(layout.parse, block))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return map_ahead(layout.parse, blocks, min(4, os.cpu_count() or 1), "parse")
 
 
 def _settle(found: Contradiction, rest: Iterable[Block], layout: Layout) -> Layout:

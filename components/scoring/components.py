@@ -34,6 +34,7 @@ def score_partition(
     output: str = "",
     name: str = "",
     keep: str = "",
+    csv: str = "{}",
 ) -> str:
     """Predict every row of a partition and write the predictions beside its columns, as Parquet.
 
@@ -47,6 +48,8 @@ def score_partition(
         output: Where to: a folder or s3://bucket/prefix; under LOOPLINE_HOME when empty.
         name: The model's registered name; its own when empty.
         keep: Comma-separated columns to keep of the partition; all when empty.
+        csv: JSON that says how CSV is written, where its first lines do not tell, e.g. {"encoding": "cp1252"}; see
+            ingest_data.
 
     Returns:
         Where the predictions are; empty when the partition is a CSV without rows.
@@ -57,7 +60,7 @@ def score_partition(
     from loopline.components.scoring.score import score_partition
 
     version = int(model.metadata.get("version", 0))
-    found = score_partition(model.path, uri, output, name, version, keep)
+    found = score_partition(model.path, uri, output, name, version, keep, csv)
     for key, value in found.metrics.items():
         scored.log_metric(key, value)
     return found.uri

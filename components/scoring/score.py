@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.ahead import map_ahead
 from loopline.components.data.casting import fit
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.ingest import as_parquet
 from loopline.components.data.log_columns import DIGEST, NAME, VERSION
 from loopline.components.data.schema import Schema
@@ -23,6 +25,7 @@ from loopline.components.data.sources import Source, safe_name
 from loopline.components.data.streams import download
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.data.writing import writing_table
+from loopline.components.environment import cores
 from loopline.components.errors import AbsentError, InputError
 from loopline.components.model.directory import Manifest
 from loopline.components.model.predictor import Predictor, load_predictor
@@ -32,8 +35,9 @@ from loopline.components.scoring.partitions import content_identity, find_partit
 
 logger = logging.getLogger("loopline")
 
-#: Rows of one batch: enough for the model to be busy, few enough to hold beside the batch that is written.
+#: Rows of one batch: enough for the model to be busy, few enough to hold one a thread beside the batch that is written.
 _ROWS = 65_536
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Scored:
 
 
 def score_partition(
-    model: str | Path, uri: str, output: str, name: str = "", version: int = 0, keep: str = ""
+    model: str | Path, uri: str, output: str, name: str = "", version: int = 0, keep: str = "", csv: str = "{}"
 ) -> Scored:
     """Predict every row of a partition and write the predictions beside its columns.
 
@@ -76,6 +80,7 @@ def score_partition(
         name: The model's registered name; its own when empty.
         version: Its registered version; 0 when it is not registered.
         keep: Comma-separated columns to keep of the partition; all when empty.
+        csv: JSON that says how CSV is written, where its first lines do not tell: see ``CsvFormat``.
 
     Returns:
         What came of it.
@@ -83,7 +88,9 @@ def score_partition(
     Raises:
         InputError: The partition lacks a feature, no row of it fits, or something cannot be read or written.
     """
-    predictor = load_predictor(model)
+    form = CsvFormat.parse(csv)
+    # Batches are predicted side by side, each on one thread: then fitting, reading and writing keep no core waiting.
+    predictor = load_predictor(model, threads=1)
     name = name or predictor.manifest.name
     kept = split_names(keep)
     destination = open_destination(output, name)
@@ -91,7 +98,7 @@ def score_partition(
     with tempfile.TemporaryDirectory(prefix=".scoring-", dir=destination.workspace) as aside:
         source = _at_hand(source, Path(aside))
         identity = content_identity(source)
-        file = _file_name(source, identity, predictor.manifest, version, kept)
+        file = _file_name(source, identity, predictor.manifest, version, kept, csv if form != CsvFormat() else "")
         written = destination.find(file, predictor.manifest.output_names[0])
         if written:
             logger.info("%s was scored before: %s", safe_name(source.name), written.uri)
@@ -99,7 +106,7 @@ def score_partition(
         # Text stays text: a code of digits is no number.
         declared = {column.name: pa.string() for column in predictor.features.columns if column.kind == "category"}
         try:
-            table = as_parquet(source, Path(aside), declared=declared)
+            table = as_parquet(source, Path(aside), declared=declared, form=form)
         except AbsentError:
             logger.warning("%s has no rows", safe_name(source.name))
             return Scored(0, False, "", 0)
@@ -123,10 +130,10 @@ def _scored(written: Written, unfit: Counter) -> Scored:
     return Scored(written.rows, False, written.uri, written.dropped, dict(sorted(unfit.items())))
 
 
-def _file_name(source: Source, identity: str, manifest: Manifest, version: int, kept: list[str]) -> str:
+def _file_name(source: Source, identity: str, manifest: Manifest, version: int, kept: list[str], csv: str) -> str:
     stem = PurePosixPath(urlsplit(source.name).path).name.split(".")[0]
     stem = re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:80] or "partition"
-    content = json.dumps([safe_name(source.name), identity, version, kept])
+    content = json.dumps([safe_name(source.name), identity, version, kept, *([csv] if csv else [])])
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{stem}-{digest}-{manifest.digest.removeprefix('sha256:')[:16]}.parquet"
 
@@ -155,14 +162,23 @@ def _write(
         + [(column, pa.string()) for column in marks]
         + [(column, pa.float32()) for column in outputs]
     )
+
+    def score(batch: pa.RecordBatch) -> tuple[pa.Table, int, Counter]:
+        rows, usable, unfit = _fit_features(batch, features)
+        scores = _predict(rows, usable, predictor)
+        stamped = [pa.repeat(pa.scalar(value), batch.num_rows) for value in marks.values()]
+        columns = [*(batch.column(column) for column in kept), *stamped, *scores]
+        return pa.table(columns, schema=schema), int((~usable).sum()), unfit
+
+    batches = read_batches(table, list(dict.fromkeys([*kept, *features.names])), _ROWS)
+    # A model that is not ONNX brings threads of its own.
+    threads = min(cores(), _MOST_THREADS) if predictor.manifest.format == "onnx" else 1
     dropped, unfit = 0, Counter()
     with writing_table(finished, schema) as sink:
-        for batch in read_batches(table, list(dict.fromkeys([*kept, *features.names])), _ROWS):
-            rows, usable = _fit_features(batch, features, unfit)
-            dropped += int((~usable).sum())
-            scores = _predict(rows, usable, predictor)
-            stamped = [pa.repeat(pa.scalar(value), batch.num_rows) for value in marks.values()]
-            sink.write(pa.table([*(batch.column(column) for column in kept), *stamped, *scores], schema=schema))
+        for scored, lost, wrong in map_ahead(score, batches, threads, "score"):
+            sink.write(scored)
+            dropped += lost
+            unfit += wrong
         if sink.rows and dropped == sink.rows:
             worst = max(unfit, key=unfit.get)
             raise InputError(
@@ -172,9 +188,9 @@ def _write(
     return sink.rows, dropped, unfit
 
 
-def _fit_features(batch: pa.RecordBatch, features: Schema, unfit: Counter) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Return the features as the model takes them, and which rows hold nothing that they cannot be."""
-    columns, usable = [], np.ones(batch.num_rows, bool)
+def _fit_features(batch: pa.RecordBatch, features: Schema) -> tuple[pa.RecordBatch, np.ndarray, Counter]:
+    """Return the features as the model takes them, which rows hold nothing that they cannot be, and what does."""
+    columns, usable, unfit = [], np.ones(batch.num_rows, bool), Counter()
     for column in features.columns:
         values = batch.column(column.name)
         fitted, _ = fit(values, column.feature_type)
@@ -185,7 +201,7 @@ def _fit_features(batch: pa.RecordBatch, features: Schema, unfit: Counter) -> tu
             unfit[column.name] += int(wrong.sum())
             usable &= ~wrong
         columns.append(fitted)
-    return pa.record_batch(columns, names=features.names), usable
+    return pa.record_batch(columns, names=features.names), usable, unfit
 
 
 def _predict(rows: pa.RecordBatch, usable: np.ndarray, predictor: Predictor) -> list[pa.Array]:

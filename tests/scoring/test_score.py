@@ -126,6 +126,25 @@ def test_a_partition_with_nested_columns_is_scored_once(model, tmp_path):
     assert read_table(second.uri).column("notes").to_pylist() == notes.to_pylist()
 
 
+def test_csv_is_read_as_it_says(model, tmp_path):
+    table = _features(30)
+    table = table.append_column("city", pa.array(["M\u00fcnchen"] * 30))
+    text = ["|".join(table.column_names), *("|".join(map(str, row.values())) for row in table.to_pylist())]
+    (tmp_path / "part.csv").write_bytes("\n".join(text).replace("None", "").encode("cp1252"))
+    with pytest.raises(InputError, match=r'name its encoding in csv, e\.g\. \{"encoding": "cp1252"\}'):
+        score_partition(model, str(tmp_path / "part.csv"), str(tmp_path / "out"))
+    written = [
+        score_partition(model, str(tmp_path / "part.csv"), str(tmp_path / "out"), csv=f'{{"encoding": "{encoding}"}}')
+        for encoding in ("cp1252", "cp437")
+    ]
+    # What was read in another way is another file.
+    assert [scored.skipped for scored in written] == [False, False]
+    found = [read_table(scored.uri) for scored in written]
+    assert found[0].column("city").to_pylist() == ["M\u00fcnchen"] * 30 != found[1].column("city").to_pylist()
+    expected = load_predictor(model).predict(table)[:, 1]
+    assert agree(found[0].column("probability_True").to_numpy(), expected).all()
+
+
 def test_only_the_columns_wanted_are_kept(model, tmp_path):
     table = _features(20).append_column("a,b", pa.array(range(20)))
     pq.write_table(table, tmp_path / "part.parquet")
