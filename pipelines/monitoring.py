@@ -31,6 +31,7 @@ def monitoring(
     traffic: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
+    truth_csv: str = "{}",
     start: str = "",
     end: str = "",
     hours: float = 24.0,
@@ -81,6 +82,7 @@ def monitoring(
         traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://; no truth when empty or not there yet.
         truth_key: The columns by which truth and predictions are joined.
+        truth_csv: How the truth is written as CSV, as a JSON object, where its first lines do not tell; see training.
         start: The window's first instant, ISO 8601; the given hours before its end when empty.
         end: The first instant after it; now when empty.
         hours: The window's length when it has no start.
@@ -129,7 +131,7 @@ def monitoring(
     configure(champion, "Load champion", outside=True, secret=_STORES)
     collected = collect_traffic(
         model=champion.outputs["model"], name=name, uri=traffic, start=start, end=end, hours=hours, truth=truth,
-        truth_key=truth_key,
+        truth_key=truth_key, truth_csv=truth_csv,
     )  # fmt: skip
     configure(collected, "Collect traffic", outside=True, secret="loopline-s3")
     drift = detect_drift(
@@ -156,7 +158,7 @@ def monitoring(
     with dsl.If(decided.outputs["Output"] == "retrain", name="does-not-fit"):
         retrained = retraining(
             name=name, target=target, history=history, history_time=history_time, csv=csv, task=task, traffic=traffic,
-            truth=truth, truth_key=truth_key, since=since, until=collected.outputs["window_end"],
+            truth=truth, truth_key=truth_key, truth_csv=truth_csv, since=since, until=collected.outputs["window_end"],
             lookback_h=lookback_h, test_share=test_share, validation_size=validation_size, expectations=expectations,
             params=params, rounds=rounds, early_stopping_rounds=early_stopping_rounds, slices=slices, metric=metric,
             margin=margin, seed=seed,

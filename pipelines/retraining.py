@@ -27,6 +27,7 @@ def retraining(
     traffic: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
+    truth_csv: str = "{}",
     since: str = "",
     until: str = "",
     lookback_h: float = 8760.0,
@@ -54,6 +55,7 @@ def retraining(
         traffic: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own.
         truth: CSV or Parquet with the key and the target: path, glob or s3://.
         truth_key: The columns by which truth and predictions are joined.
+        truth_csv: How the truth is written as CSV, as a JSON object, where its first lines do not tell; see training.
         since: The first instant of the traffic to learn from, ISO 8601; lookback_h before the end when empty.
         until: The first instant after it; now when empty.
         lookback_h: How much traffic to learn from, in hours, when there is no since.
@@ -77,7 +79,7 @@ def retraining(
     old = configure(ingest_data(uri=history, csv=csv), "Ingest history", outside=True, secret="loopline-s3")
     recent = collect_traffic(
         model=champion.outputs["model"], name=name, uri=traffic, start=since, end=until, hours=lookback_h, truth=truth,
-        truth_key=truth_key,
+        truth_key=truth_key, truth_csv=truth_csv,
     )  # fmt: skip
     configure(recent, "Collect labeled traffic", outside=True, secret="loopline-s3")
     extended = extend_data(

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.log_columns import DIGEST, ID, ROW, SITE, TIME, VERSION
 from loopline.components.data.writing import TableSink, writing_table
 from loopline.components.errors import InputError
@@ -42,6 +43,7 @@ def collect(
     sites: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
+    truth_csv: str = "{}",
 ) -> Collected:
     """Collect the rows of a window into one Parquet file, in the order of time.
 
@@ -57,6 +59,7 @@ def collect(
         sites: Comma-separated; all when empty.
         truth: CSV or Parquet files with key and target; none when empty or not there yet.
         truth_key: The columns that truth and predictions are joined by, comma-separated.
+        truth_csv: JSON that says how truth is written as CSV, where its first lines do not tell: see ``CsvFormat``.
 
     Returns:
         What was collected. A window without traffic gives a table without rows.
@@ -66,7 +69,7 @@ def collect(
             sense. Nothing is written then.
     """
     layout, out = Layout.of(model), Path(out)
-    key = Key.read(truth_key, layout)
+    key, form = Key.read(truth_key, layout), CsvFormat.parse(truth_csv)
     found = Collected(name, window, layout.manifest.digest)
     log = open_log(uri)
     parts = _find(log, found, split_names(sites))
@@ -74,7 +77,7 @@ def collect(
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing_table(out, layout.labeled_schema) as sink:
         if truth.strip():
-            _write_labeled(hours, sink, layout, key, truth, found, out.parent)
+            _write_labeled(hours, sink, layout, key, truth, form, found, out.parent)
         else:
             for table in hours:
                 target = pa.nulls(table.num_rows, layout.target_type)
@@ -191,6 +194,7 @@ def _write_labeled(
     layout: Layout,
     key: Key,
     truth: str,
+    form: CsvFormat,
     found: Collected,
     folder: Path,
 ) -> None:
@@ -203,7 +207,7 @@ def _write_labeled(
                 hashes.append(key.hashes(table))
                 waiting.write(table)
         keys = np.concatenate(hashes)
-        labels = read_labels(truth, key, layout, keys, found.truth)
+        labels = read_labels(truth, key, layout, keys, found.truth, form)
         if not found.truth.rows:
             found.notes.append(f"No truth has arrived at {truth} yet.")
         for table in label_rows(path, labels, keys, layout, key, found.truth):

@@ -21,6 +21,7 @@ def collect_traffic(
     sites: str = "",
     truth: str = "",
     truth_key: str = "request_id,row",
+    truth_csv: str = "{}",
 ) -> int:
     """Collect what the sites predicted in a window of time, joined with the truth where it has arrived.
 
@@ -40,6 +41,8 @@ def collect_traffic(
         sites: Comma-separated; all when empty.
         truth: CSV or Parquet with the key and the target: path, glob or s3://; no truth when empty or not there yet.
         truth_key: The columns by which truth and predictions are joined.
+        truth_csv: JSON that says how the truth is written as CSV, where its first lines do not tell, e.g.
+            {"encoding": "cp1252"}; see ingest_data.
 
     Returns:
         How many rows the window has.
@@ -51,7 +54,7 @@ def collect_traffic(
     from loopline.components.monitoring.window import read_window
 
     window = read_window(start, end, hours)
-    collected = collect(model.path, traffic.path, name, uri, window, sites, truth, truth_key)
+    collected = collect(model.path, traffic.path, name, uri, window, sites, truth, truth_key, truth_csv)
     for path, instant in ((window_start, window.start), (window_end, window.end)):
         with open(path, "w", encoding="utf-8") as file:
             file.write(instant.isoformat())

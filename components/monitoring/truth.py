@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loopline.components.data.casting import fit
+from loopline.components.data.csv_format import CsvFormat
 from loopline.components.data.hashing import row_hashes
 from loopline.components.data.ingest import as_parquet
 from loopline.components.data.log_columns import ID, PREFIX
@@ -135,7 +136,9 @@ def _locate(ordered: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.nda
     return at, ordered[at] == hashes
 
 
-def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: TruthCounts) -> Labels:
+def read_labels(
+    uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: TruthCounts, form: CsvFormat | None = None
+) -> Labels:
     """Read the truth of the predictions of a window, in a stream.
 
     Args:
@@ -144,6 +147,7 @@ def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: 
         layout: What the predictions look like.
         wanted: The hashes of the predictions' keys, shape (rows,).
         counts: Filled in.
+        form: How CSV is written, where its first lines do not tell.
 
     Returns:
         The labels.
@@ -154,7 +158,7 @@ def read_labels(uri: str, key: Key, layout: Layout, wanted: np.ndarray, counts: 
     wanted = np.unique(wanted)
     hashes, values = [np.zeros(0, np.uint64)], [np.zeros(0)]
     wrong, junk = 0, None
-    for batch in _batches(uri, key, layout):
+    for batch in _batches(uri, key, layout, form):
         numbers, missing, unknown = read_target(batch.column(layout.manifest.target), layout)
         found, whole = key.truth_hashes(batch)
         ours = ~missing & whole & _locate(wanted, found)[1]
@@ -289,7 +293,7 @@ def _target(numbers: np.ndarray, known: np.ndarray, layout: Layout) -> pa.Array:
     return pa.array(layout.manifest.classes).take(positions)
 
 
-def _batches(uri: str, key: Key, layout: Layout) -> Iterator[pa.RecordBatch]:
+def _batches(uri: str, key: Key, layout: Layout, form: CsvFormat | None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of each file of truth: its key and target; none while there is no file."""
     columns = [*key.names, *([] if layout.manifest.target in key.names else [layout.manifest.target])]
     try:
@@ -298,16 +302,16 @@ def _batches(uri: str, key: Key, layout: Layout) -> Iterator[pa.RecordBatch]:
         return
     for source in sources:
         try:
-            yield from _file_batches(source, columns, key)
+            yield from _file_batches(source, columns, key, form)
         except AbsentError:
             continue
 
 
-def _file_batches(source: Source, columns: list[str], key: Key) -> Iterator[pa.RecordBatch]:
+def _file_batches(source: Source, columns: list[str], key: Key, form: CsvFormat | None) -> Iterator[pa.RecordBatch]:
     with tempfile.TemporaryDirectory(prefix="loopline-truth-") as folder:
         # Text stays text: an id of digits is no number.
         declared = {field.name: field.type for field in key.schema if pa.types.is_string(field.type)}
-        path = as_parquet(source, Path(folder), columns, declared)
+        path = as_parquet(source, Path(folder), columns, declared, form)
         with naming_damage(source.name):
             with open_parquet(path) as file:
                 check_columns(file.schema_arrow.names, columns, source.name)

@@ -28,9 +28,10 @@ class Watched:
         self.events = make_events(rows, seed=3)
         self.truth = write_traffic(folder / "log", model, self.events, **options)
 
-    def collect(self, truth="", key="request_id,row", window: Window = WINDOW):
+    def collect(self, truth="", key="request_id,row", window: Window = WINDOW, csv: str = "{}"):
         truth = str(self.folder / truth) if truth and "://" not in truth else truth
-        return collect(self.model, self.folder / "out", "flights", str(self.folder / "log"), window, "", truth, key)
+        log = str(self.folder / "log")
+        return collect(self.model, self.folder / "out", "flights", log, window, "", truth, key, csv)
 
     def labels(self) -> list:
         return read_table(self.folder / "out", [self.target]).column(0).to_pylist()
@@ -76,6 +77,17 @@ def test_truth_comes_in_many_files_some_of_them_empty(watched):
         found = watched.collect(truth)
         assert (found.labeled, found.truth.rows) == (150, 150)
         assert watched.labels() == [*watched.events.column("late").to_pylist()[:150], *[None] * 50]
+
+
+def test_truth_is_read_as_it_says(watched):
+    """Notes in another encoding, beside what is joined, and values spelled in a way of their own."""
+    rows = watched.truth.to_pandas().assign(note="sp\u00e4t")
+    text = rows.to_csv(index=False, sep="#")
+    (watched.folder / "truth.csv").write_bytes(text.encode("cp1252"))
+    csv = '{"encoding": "cp1252", "delimiter": "#"}'
+    assert watched.collect("truth.csv", csv=csv).labeled == 200
+    with pytest.raises(InputError, match="csv gives 'sep': use delimiter"):
+        watched.collect("truth.csv", csv='{"sep": "#"}')
 
 
 def test_truth_on_s3(watched, monkeypatch):
