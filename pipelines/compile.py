@@ -21,6 +21,7 @@ PIPELINES = {
     "retraining": ("retraining", "retraining"),
     "capacity": ("monitoring", "capacity"),
     "batch-scoring": ("batch_scoring", "batch_scoring"),
+    "drift-partitioned": ("drift", "drift_partitioned"),
 }
 
 

@@ -1,5 +1,7 @@
 """Components of the monitoring stage: what the services saw, whether the model still fits, and what to do about it."""
 
+from typing import List
+
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output, OutputPath
 
 from loopline.components.step import step
@@ -100,6 +102,107 @@ def detect_drift(
     from loopline.components.monitoring.drift_page import drift_report
 
     found = detect(model.path, traffic.path, DriftSettings(engine=engine, alpha=alpha, seed=seed))
+    page = drift_report(found)
+    for key, value in found.metrics.items():
+        drift.log_metric(key, value)
+    found.save(drift.path)
+    page.write(report.path)
+    return found.verdict
+
+
+@step
+def list_windows(start: str = "", end: str = "", hours: float = 24.0, pieces: int = 24) -> List[str]:
+    """Cut a window of time at full hours, so that its traffic can be summarized side by side.
+
+    Args:
+        start: The window's first instant, ISO 8601; the given hours before its end when empty.
+        end: The first instant after it; now when empty.
+        hours: The window's length when it has no start.
+        pieces: The most pieces: each becomes a step of its own.
+
+    Returns:
+        The start and end of each piece in ISO 8601, with a slash between.
+
+    Raises:
+        InputError: The window makes no sense.
+    """
+    from loopline.components.monitoring.slices import cut_window
+    from loopline.components.monitoring.window import read_window
+
+    return cut_window(read_window(start, end, hours), pieces)
+
+
+@step
+def summarize_traffic(
+    model: Input[Model],
+    summary: Output[Artifact],
+    counts: Output[Metrics],
+    name: str,
+    window: str,
+    uri: str = "",
+    sites: str = "",
+    seed: int = 0,
+) -> int:
+    """Count what the sites predicted in a piece of time in the bins of the training data, and draw a sample of it.
+
+    Args:
+        model: The model directory, with its reference profile.
+        summary: Counts and sample, some hundred kilobytes however many rows there were; summaries add up.
+        counts: How many rows there are by site and version, and what was dropped and why; its file is JSON.
+        name: The model's name in the traffic log.
+        window: Start and end with a slash between, what list_windows returned.
+        uri: The traffic log: a folder or s3://bucket/prefix; LOOPLINE_TRAFFIC_URI, else this machine's own, when empty.
+        sites: Comma-separated; all when empty.
+        seed: Random seed of the sample, the same for all pieces of a window.
+
+    Returns:
+        How many rows the piece has.
+
+    Raises:
+        InputError: The log cannot be read or lacks a feature, or a parameter makes no sense.
+    """
+    from loopline.components.monitoring.slices import read_slice, summarize_slice
+
+    collected = summarize_slice(model.path, summary.path, name, uri, read_slice(window), sites, seed)
+    for key, value in collected.metrics.items():
+        counts.log_metric(key, value)
+    collected.save(counts.path)
+    return collected.rows
+
+
+@step
+def detect_drift_over_windows(
+    model: Input[Model],
+    summaries: Input[List[Artifact]],
+    drift: Output[Metrics],
+    report: Output[HTML],
+    engine: str = "alibi",
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> str:
+    """Give the verdict of detect_drift on a window whose traffic was summarized in pieces.
+
+    Args:
+        model: The model directory that the summaries were made with.
+        summaries: What summarize_traffic wrote, one a piece.
+        drift: The verdict and every column's tests and effects; its file is JSON.
+        report: The columns ranked, with plots before and after.
+        engine: What runs the tests: alibi or scipy; see detect_drift.
+        alpha: The share of false alarms allowed, over all columns and tests together.
+        seed: Random seed.
+
+    Returns:
+        "drift", "none", "broken" or "too_few".
+
+    Raises:
+        InputError: An input cannot be used or the engine is not installed.
+    """
+    from loopline.components.monitoring.drift_page import drift_report
+    from loopline.components.monitoring.drift_settings import DriftSettings
+    from loopline.components.monitoring.slices import detect_over_slices
+
+    settings = DriftSettings(engine=engine, alpha=alpha, seed=seed)
+    found = detect_over_slices(model.path, [summary.path for summary in summaries], settings)
     page = drift_report(found)
     for key, value in found.metrics.items():
         drift.log_metric(key, value)

@@ -328,6 +328,29 @@ class World:
         return found
 
     @functools.cached_property
+    def list_windows(self):
+        found = self.run("list_windows", pieces=2, **WINDOW)
+        assert len(found["output"]) == 2
+        return found
+
+    @functools.cached_property
+    def summarize_traffic(self):
+        given = {"model": self.watched, "name": "flights", "uri": str(self.folder / "log")}
+        found, self.other_half = (
+            self.run("summarize_traffic", window=window, **given) for window in self.list_windows["output"]
+        )
+        assert found["output"] + self.other_half["output"] == 1_000
+        return found
+
+    @functools.cached_property
+    def detect_drift_over_windows(self):
+        halves = {"summaries_1": self.summarize_traffic["summary"], "summaries_2": self.other_half["summary"]}
+        found = self.run("detect_drift_over_windows", model=self.watched, **halves, engine="scipy")
+        assert found["output"] == self.detect_drift["output"]
+        assert found["drift"].metadata == self.detect_drift["drift"].metadata
+        return found
+
+    @functools.cached_property
     def measure_performance(self):
         found = self.run("measure_performance", model=self.watched, traffic=self.collect_traffic["traffic"])
         assert found["output"] == "steady"

@@ -12,7 +12,8 @@ from loopline.pipelines.spec import compiled_folder, compiled_names
 #: Components whose result depends on their inputs alone.
 CACHED = {
     "validate_data", "split_data", "extend_data", "train_xgboost", "train_sklearn", "train_distributed", "list_trials",
-    "evaluate_model", "compare_models", "select_model", "detect_drift", "measure_performance", "gather_partitions",
+    "evaluate_model", "compare_models", "select_model", "detect_drift", "detect_drift_over_windows",
+    "measure_performance", "gather_partitions",
 }  # fmt: skip
 READS = {
     "ingest_data": "loopline-s3",

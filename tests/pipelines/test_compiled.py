@@ -25,6 +25,7 @@ OUTSIDE = {
     "decide-retraining", "trigger-pipeline", "annotate-model", "list-partitions", "score-partition",
     "plan-sweep", "run-trials", "finish-sweep",
     "divide-table", "profile-partition", "merge-profiles", "prepare-partition",
+    "list-windows", "summarize-traffic",
 }  # fmt: skip
 #: Components that are for pipelines of the user's own: Elyra's, or a loop over any trainer.
 APART = {"list_trials", "select_model"}
@@ -171,6 +172,7 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
         "plan-sweep": login,
         "run-trials": login,
         "finish-sweep": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
+        "summarize-traffic": s3,
     }
     for step, names in found.items():
         component = re.sub(r"-\d+$", "", step)
