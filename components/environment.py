@@ -21,11 +21,15 @@ def home_is_kept() -> bool:
     return bool(os.environ.get("LOOPLINE_HOME") or workbench or not pod)
 
 
-def cores() -> int:
-    """Return how many processors this process may use: a container's limit, where it has one, else the machine's."""
+def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many processors this process may use: a container's limit, where it has one, else the machine's.
+
+    Args:
+        limit: Where the kernel says the microseconds that may be used in a period, and the period.
+    """
     machine = os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = limit.read_text().split()
         return min(machine, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):
         # No control groups of version 2, or no limit: the quota is "max" then.

@@ -148,15 +148,7 @@ def _write(
     check_columns(present.names, [*features.names, *kept], safe_name(name))
     kept = kept or present.names
     outputs = predictor.manifest.output_names
-    twice = [column for column in (*kept, *features.names) if present.names.count(column) > 1]
-    if twice:
-        raise InputError(f"{safe_name(name)} has more than one column named {twice[0]!r}: rename one of them.")
-    taken = [column for column in kept if column in outputs or column in marks]
-    if taken:
-        raise InputError(
-            f"Column {taken[0]!r} of {safe_name(name)} has the name of a column of predictions: rename it, or leave it "
-            "out with keep."
-        )
+    _check_names(present.names, kept, features.names, [*outputs, *marks], name)
     schema = pa.schema(
         [present.field(column) for column in kept]
         + [(column, pa.string()) for column in marks]
@@ -186,6 +178,19 @@ def _write(
                 f"{features[worst].kind} and is {present.field(worst).type}; give the columns the model was trained on."
             )
     return sink.rows, dropped, unfit
+
+
+def _check_names(present: list[str], kept: list[str], features: list[str], added: list[str], name: str) -> None:
+    """Refuse columns that are there twice, or would be."""
+    twice = [column for column in (*kept, *features) if present.count(column) > 1]
+    if twice:
+        raise InputError(f"{safe_name(name)} has more than one column named {twice[0]!r}: rename one of them.")
+    taken = [column for column in kept if column in added]
+    if taken:
+        raise InputError(
+            f"Column {taken[0]!r} of {safe_name(name)} has the name of a column of predictions: rename it, or leave it "
+            "out with keep."
+        )
 
 
 def _fit_features(batch: pa.RecordBatch, features: Schema) -> tuple[pa.RecordBatch, np.ndarray, Counter]:
