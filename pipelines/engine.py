@@ -5,9 +5,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,6 +17,7 @@ from loopline.pipelines.notebook import NotebookProgress, in_notebook
 from loopline.pipelines.progress import DISK_FULL, Progress, StepFailed, failure_of
 from loopline.pipelines.run import Run
 from loopline.pipelines.spec import PipelineFile
+from loopline.pipelines.step_process import start_step, warm_up
 
 
 def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | None = None) -> Run:
@@ -51,6 +49,12 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
 
 
 def _run_here(source: PipelineFile, values: dict, progress: Progress) -> Run:
+    with environment({"LOOPLINE_HOME": str(home())}):
+        warm_up()
+        return _run_warm(source, values, progress)
+
+
+def _run_warm(source: PipelineFile, values: dict, progress: Progress) -> Run:
     from kfp import components, local
 
     run = Run(_run_folder(source.name))
@@ -61,7 +65,6 @@ def _run_here(source: PipelineFile, values: dict, progress: Progress) -> Run:
         open(log, "w", encoding="utf-8") as stream,
         _quiet(stream),
         _reported_steps(run, progress, stream),
-        environment({"LOOPLINE_HOME": str(home())}),
     ):
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.folder), raise_on_error=True)
         started = time.monotonic()
@@ -124,20 +127,13 @@ def _reported_steps(run: Run, progress: Progress, stream) -> Iterator[None]:
 def _run_step(handler, run: Run, progress: Progress, stream):
     """Run one step as kfp's own handler does, while watching its output."""
     from kfp.local import status
-    from kfp.local.subprocess_task_handler import replace_python_executable
 
-    command = replace_python_executable(handler.full_command, sys.executable)
-    # kfp replaces python3 in the parameters, too: in a path such as lib/python3.11/data.csv.
-    given = command.index("--executor_input") + 1
-    command[given] = handler.full_command[given]
-    executor_input = json.loads(command[given])
+    command = handler.full_command
+    executor_input = json.loads(command[command.index("--executor_input") + 1])
     name = progress.start(Path(executor_input["outputs"]["outputFile"]).parent.name)
     started = time.monotonic()
     output = []
-    environment = {**os.environ, **handler.env_vars, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
-    ) as process:
+    with start_step(command, handler.env_vars) as process:
         for line in process.stdout:
             output.append(line)
             stream.write(line)

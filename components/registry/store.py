@@ -83,7 +83,7 @@ def open_store() -> Iterator[Store]:
     uri = tracking_uri()
     root = home() / "mlartifacts" if uri == _embedded_uri() else None
     with environment({**_DEFAULTS, **os.environ, "MLFLOW_TRACKING_URI": uri}):
-        _import_modules("mlflow", *(_SQL_STORES if uri.startswith("sqlite:") else ()))
+        _import_mlflow(uri)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from requests import RequestException
@@ -101,6 +101,17 @@ def open_store() -> Iterator[Store]:
             if root is None or not str(error.filename or "").startswith(str(root)):
                 raise
             raise _unwritable(root, error) from None
+
+
+def import_mlflow() -> None:
+    """Import of MLflow what ``open_store`` needs where the environment points to, and open nothing.
+
+    Raises:
+        InputError: As for ``tracking_uri``.
+    """
+    uri = tracking_uri()
+    with environment({**_DEFAULTS, **os.environ, "MLFLOW_TRACKING_URI": uri}):
+        _import_mlflow(uri)
 
 
 def ui_command() -> str:
@@ -121,6 +132,10 @@ def ui_command() -> str:
 
 def _embedded_uri() -> str:
     return f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def _import_mlflow(uri: str) -> None:
+    _import_modules("mlflow", *(_SQL_STORES if uri.startswith("sqlite:") else ()))
 
 
 def _import_modules(*names: str) -> None:

@@ -1,0 +1,123 @@
+"""Start the steps of a run on this machine from a process that has imported already what they import.
+
+A step is short, and most of a short step is Python, kfp and libraries being loaded. This process loads them once and
+forks for each step: the child writes the step's program to a file and hands it to kfp's executor, word by word what the
+shell line in the compiled YAML does. It is started by ``step_process.py``, which says what the two tell each other.
+"""
+
+import ast
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+#: Without orders for so long, the memory is given back; the next step starts another server.
+IDLE_SECONDS = 60.0
+
+
+def main() -> None:
+    """Serve orders from the socket whose descriptor is on the command line, until its other end is closed."""
+    # As the shell line sets it for a step: kfp then loads its executor and leaves out its compiler and client.
+    os.environ["_KFP_RUNTIME"] = "true"
+    # The terminal interrupts all processes of a run at once: the steps stop, and this one ends with the engine.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nothing that is imported becomes garbage, and looking for some would copy the memory the steps share.
+    gc.disable()
+    importlib.import_module("kfp.dsl.executor_main")
+    control = socket.socket(fileno=int(sys.argv[1]))
+    order = _serve(control)
+    if order is not None:
+        _run_step(order)
+
+
+def _serve(control: socket.socket) -> dict | None:
+    """Fork a child for each order; returns the order in the child, and None in the server when it is to end."""
+    running: dict[int, tuple[int, socket.socket]] = {}
+    while True:
+        ready, _, _ = select.select([control, *running], [], [], IDLE_SECONDS)
+        if not ready and not running:
+            return None
+        for descriptor in ready:
+            if descriptor in running:
+                _report(*running.pop(descriptor))
+                os.close(descriptor)
+                continue
+            message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+            if not message:
+                return None
+            output, reply = descriptors[0], socket.socket(fileno=descriptors[1])
+            order = json.loads(reply.makefile("rb").read())
+            _import_for(order["program"])
+            gc.freeze()
+            pid = os.fork()
+            if not pid:
+                for other in (output, *running):
+                    if other == output:
+                        os.dup2(output, 1)
+                        os.dup2(output, 2)
+                    os.close(other)
+                for other in (control, reply, *(waiting for _, waiting in running.values())):
+                    other.close()
+                return order
+            os.close(output)
+            running[os.pidfd_open(pid)] = (pid, reply)
+            _say(reply, pid)
+
+
+def _report(pid: int, reply: socket.socket) -> None:
+    """Tell how a step ended, as subprocess does: its exit code, or the signal that ended it, negative."""
+    _, status = os.waitpid(pid, 0)
+    _say(reply, os.waitstatus_to_exitcode(status))
+    reply.close()
+
+
+def _say(reply: socket.socket, number: int) -> None:
+    # An engine that was killed meanwhile does not listen.
+    with contextlib.suppress(OSError):
+        reply.sendall(b"%d\n" % number)
+
+
+def _import_for(program: str) -> None:
+    """Import the logic that a step's program imports, and MLflow where that logic uses the model store."""
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loopline.components."):
+            # What cannot be imported is the step's to tell.
+            with contextlib.suppress(Exception):
+                importlib.import_module(node.module)
+    if store := sys.modules.get("loopline.components.registry.store"):
+        with contextlib.suppress(Exception):
+            store.import_mlflow()
+
+
+def _run_step(order: dict) -> None:
+    """Be the step's process: what the shell line of the compiled YAML sets up, then kfp's executor."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.enable()
+    os.environ.clear()
+    os.environ.update(order["environment"], _KFP_RUNTIME="true")
+    os.chdir(order["folder"])
+    if "numpy" in sys.modules:
+        # Python's own random numbers start anew after a fork; numpy's would be the same in each step.
+        sys.modules["numpy"].random.seed()
+    program = Path(tempfile.mkdtemp()) / "ephemeral_component.py"
+    program.write_text(order["program"], encoding="utf-8")
+    executor = importlib.import_module("kfp.dsl.executor_main")
+    sys.argv = [str(executor.__file__), "--component_module_path", str(program), *order["words"]]
+    try:
+        executor.executor_main()
+    except Exception as error:
+        # Without this frame, as if the executor had been started by itself.
+        traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
