@@ -7,6 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
+#: Threads that wait for each other sleep. XGBoost's and scikit-learn's would spin: where two processes share the cores,
+#: or a pod may use fewer than the node has, they then wait on a thread that gets no core because of them.
+QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 def home() -> Path:
     """Return Loopline's folder on this machine: ``LOOPLINE_HOME``, else ``.loopline`` in the working directory."""
     return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()

@@ -17,6 +17,8 @@ import sys
 import threading
 from typing import TextIO
 
+from loopline.components.environment import QUIET_THREADS
+
 #: The shell line that kfp compiles for a step that installs nothing, apart from blanks.
 _SHELL = (
     'program_path=$(mktemp -d) printf "%s" "$0" > "$program_path/ephemeral_component.py" _KFP_RUNTIME=true python3 -m '
@@ -70,6 +72,7 @@ class _Server:
                     pass_fds=[theirs.fileno()],
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
+                    env={**QUIET_THREADS, **present},
                 )
             self.environment, self.owner = present, os.getpid()
         return self.control
@@ -103,7 +106,7 @@ def start_step(command: list[str], variables: dict[str, str]) -> "ForkedStep | s
     Returns:
         The process, to be used in a ``with`` block: ``stdout`` to read and, after the block, ``returncode``.
     """
-    environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+    environment = {**QUIET_THREADS, **os.environ, **variables, "PYTHONUNBUFFERED": "1"}
     if _can_fork() and _is_plain(command):
         order = {"program": command[3], "words": command[4:], "environment": environment, "folder": os.getcwd()}
         with contextlib.suppress(OSError):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from sklearn import datasets
 
 from loopline.components.data.tables import write_table
+from loopline.components.environment import QUIET_THREADS
 
 ROOT = Path(__file__).parents[1]
+
+# The files of tests run side by side; what loads OpenMP reads this once.
+os.environ |= QUIET_THREADS
 
 _PREFIXES = (
     "MLFLOW_", "AWS_", "KF_PIPELINES_", "KUBERNETES_", "LOOPLINE_", "COSIGN_", "REGISTRY_", "DOCKER_", "GIT_",
@@ -48,6 +51,8 @@ def bundled(tmp_path_factory):
 
     Column names are made plain: spaces and slashes become underscores. Class labels are text.
     """
+    from sklearn import datasets
+
     folder = tmp_path_factory.mktemp("bundled")
     files = {}
     for name in ("breast_cancer", "wine", "diabetes"):

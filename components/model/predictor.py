@@ -228,6 +228,8 @@ def _load_onnx(file: Path, manifest: Manifest, features: Schema, threads: int = 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    # A thread that has nothing to do sleeps instead of taking the core that another process could use.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     output = "probabilities" if manifest.is_classification else "prediction"
     # A tensor of a million strings costs more than the prediction: go through the rows in pieces.
