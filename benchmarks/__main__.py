@@ -13,6 +13,7 @@ from benchmarks import (
     ingest,
     partitions,
     out_of_core,
+    overhead,
     pipeline,
     promotions,
     replacement,
@@ -26,6 +27,7 @@ from benchmarks import (
 BENCHMARKS = {
     "contracts": ("Component bodies", contracts.run),
     "pipeline": ("The demo, and what the engine adds to its steps", pipeline.run),
+    "overhead": ("The training pipeline against the same work in one process", overhead.run),
     "ingest": ("Ingest of a 1 GB CSV", ingest.run),
     "partitions": ("Preparing a table in partitions", partitions.run),
     "training": ("train_xgboost on 10 million rows", training.run),

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-
 #: Threads that wait for each other sleep. XGBoost's and scikit-learn's would spin: where two processes share the cores,
 #: or a pod may use fewer than the node has, they then wait on a thread that gets no core because of them.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}

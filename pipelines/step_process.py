@@ -1,7 +1,7 @@
 """The process of a step: forked from a server that has loaded the libraries already, or started by itself.
 
-On Linux a run's steps are forked from one ``step_server.py``; everywhere else, where ``LOOPLINE_FRESH_STEPS`` is set and
-for a program that is not kfp's, the command of the compiled YAML is run as it is. What the step does is the same.
+On Linux a run's steps are forked from one ``step_server.py``. Everywhere else, where ``LOOPLINE_FRESH_STEPS`` is set and
+where a command is not what kfp compiles, it is run as it stands in the YAML. What the step does is the same.
 
 For each step the server gets one byte with two descriptors: where the output goes, and a socket. On the socket it reads
 the order, a JSON object (program, words, environment, folder), and answers with the process's number and, when that has
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TextIO
 
 from loopline.components.environment import QUIET_THREADS
@@ -108,7 +109,7 @@ def start_step(command: list[str], variables: dict[str, str]) -> "ForkedStep | s
     """
     environment = {**QUIET_THREADS, **os.environ, **variables, "PYTHONUNBUFFERED": "1"}
     if _can_fork() and _is_plain(command):
-        order = {"program": command[3], "words": command[4:], "environment": environment, "folder": os.getcwd()}
+        order = {"program": command[3], "words": command[4:], "environment": environment, "folder": str(Path.cwd())}
         with contextlib.suppress(OSError):
             if step := _fork(order):
                 return step

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
-
-import requests
-import urllib3
 
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import AbsentError, InputError, TemporaryError
+
+# Most data are files, and most who import this module want a name or a rule of it.
+if TYPE_CHECKING:
+    import requests
+    import urllib3
 
 #: Seconds to wait for a connection, and for the next bytes on one.
 TIMEOUT = (10, 60)
@@ -107,7 +109,7 @@ class WebStream(io.RawIOBase):
         name: What to call the file.
     """
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, name: str):
+    def __init__(self, response: "urllib3.BaseHTTPResponse", name: str):
         self._response, self._name, self._bytes = response, name, 0
 
     def readable(self) -> bool:
@@ -116,6 +118,8 @@ class WebStream(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         """Read up to the buffer's length; 0 at the end."""
+        import urllib3
+
         try:
             data = self._response.read(len(buffer), decode_content=True)
         except urllib3.exceptions.HTTPError as error:
@@ -148,6 +152,8 @@ def _web_source(uri: str) -> Source:
 
 
 def _open_web(uri: str, name: str) -> BinaryIO:
+    import requests
+
     # requests honors proxies and .netrc.
     verify = ca_bundle() or True
     try:
@@ -173,7 +179,7 @@ def _open_web(uri: str, name: str) -> BinaryIO:
     return io.BufferedReader(WebStream(response.raw, name), 2**20)
 
 
-def _check_redirects(response: requests.Response, uri: str, name: str) -> None:
+def _check_redirects(response: "requests.Response", uri: str, name: str) -> None:
     """Refuse a response if any step on the way to it was unencrypted, other than from one local address to another."""
     local = urlsplit(uri).scheme == "http"
     for step in (*response.history, response):

@@ -9,6 +9,7 @@ import pyarrow.csv
 import pytest
 from config_repositories import make_repository, named_image
 from elyra_nodes import artifact, run_node
+from import_budget import ALLOWED, heavy_imports, recording
 from kfp import dsl
 from monitoring_models import FEATURES, START, make_events, make_model, write_traffic
 from pipeline_server import pipeline_server
@@ -41,7 +42,7 @@ class World:
 
     def __init__(self, folder: Path, table: Path):
         self.folder, self.table = folder, table
-        self.variables = {"LOOPLINE_HOME": str(folder / "home"), "HOME": str(folder)}
+        self.variables = {"LOOPLINE_HOME": str(folder / "home"), "HOME": str(folder), **recording(folder / "imports")}
         self.servers = []
 
     def run(self, component: str, **inputs: object) -> dict:
@@ -434,3 +435,14 @@ def test_node_runs(world, component):
             assert Path(found.path).exists(), f"{component} leaves nothing at {port.name}"
         else:
             assert type(found) is {"String": str, "Integer": int, "Float": float, "List": list}[port.type]
+
+
+@pytest.mark.parametrize("component", STAGES)
+def test_a_step_imports_no_more_than_it_needs(world, component):
+    """What a step imports is most of its time where it has little to do, and every pod pays it anew."""
+    getattr(world, component)
+    found = heavy_imports(world.folder / "imports", component)
+    more = found - ALLOWED[component]
+    assert not more, f"{component} now imports {', '.join(sorted(more))}: import it where it is used, or allow it."
+    idle = ALLOWED[component] - found
+    assert not idle, f"{component} no longer imports {', '.join(sorted(idle))}: take it out of import_budget.py."

@@ -1,0 +1,344 @@
+"""Every node of the palette runs: its command as it stands in the YAML, on real data, models, stores and servers."""
+
+import functools
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.csv
+import pytest
+from config_repositories import make_repository, named_image
+from elyra_nodes import artifact, run_node
+from kfp import dsl
+from monitoring_models import FEATURES, START, make_events, make_model, write_traffic
+from pipeline_server import pipeline_server
+from promoted_images import PREDICATE
+
+from loopline.components import STAGES
+from loopline.components.data.tables import read_table, write_table
+from loopline.components.delivery.attestation import attest_tested
+from loopline.components.delivery.build import build_image
+from loopline.components.delivery.fetch import fetch_image
+from loopline.components.delivery.model_server import serve
+from loopline.components.delivery.promotion import promote
+from loopline.components.environment import environment
+from loopline.components.interface import describe
+from loopline.components.model.directory import is_absent, read_manifest
+from loopline.components.registry.store import open_store
+from loopline.components.registry.versions import find_aliases
+from loopline.pipelines.spec import compiled_folder
+
+WINDOW = {"start": START.isoformat(), "end": (START + timedelta(hours=2)).isoformat()}
+
+
+class World:
+    """One life of a model, a node at a time: each property is a node's outputs and runs what it needs before.
+
+    Args:
+        folder: Where everything is.
+        table: A table to train on.
+    """
+
+    def __init__(self, folder: Path, table: Path):
+        self.folder, self.table = folder, table
+        self.variables = {
+            "LOOPLINE_HOME": str(folder / "home"),
+            "HOME": str(folder),
+            "PYTHONPATH": "/tmp/start-data/rec",
+            "IMPORTS_LOG": "/tmp/start-data/log",
+        }
+        self.servers = []
+
+    def run(self, component: str, **inputs: object) -> dict:
+        return run_node(component, self.folder / "runs", self.variables, **inputs)
+
+    # From data to a champion.
+
+    @functools.cached_property
+    def ingest_data(self):
+        found = self.run("ingest_data", uri=str(self.table))
+        assert found["data"].metadata["rows"] == read_table(found["data"].path).num_rows == 569
+        return found
+
+    @functools.cached_property
+    def validate_data(self):
+        return self.run("validate_data", data=self.ingest_data["data"], target="target", min_rows=500)
+
+    @functools.cached_property
+    def split_data(self):
+        found = self.run("split_data", data=self.validate_data["valid"], method="stratified", column="target")
+        assert sum(found[name].metadata["rows"] for name in ("train", "validation", "test")) == 569
+        return found
+
+    @property
+    def _rows(self):
+        parts = {name: self.split_data[name] for name in ("train", "validation")}
+        return {**parts, "schema": self.validate_data["schema_out"], "name": "cells", "pipeline_run": "run-7"}
+
+    @functools.cached_property
+    def train_xgboost(self):
+        found = self.run("train_xgboost", **self._rows, rounds=5, params='{"max_depth": 3, "learning_rate": 0.5}')
+        manifest = read_manifest(found["model"].path)
+        assert found["model"].metadata["digest"] == manifest.digest
+        assert manifest.provenance["pipeline_run"] == "run-7"
+        assert found["metrics"].metadata == json.loads(Path(found["metrics"].path).read_text())
+        return found
+
+    @functools.cached_property
+    def train_sklearn(self):
+        found = self.run("train_sklearn", **self._rows, allow_pickle="true", estimator="LogisticRegression")
+        assert found["model"].metadata["format"] == "joblib"
+        return found
+
+    @functools.cached_property
+    def list_trials(self):
+        found = self.run("list_trials", parameter_sets='{"max_depth": [4, 8]}')
+        assert [json.loads(text) for text in found["output"]] == [{"max_depth": 4}, {"max_depth": 8}]
+        return found
+
+    @functools.cached_property
+    def select_model(self):
+        models = [self.train_sklearn["model"], self.train_xgboost["model"]]
+        found = self.run("select_model", models_1=models[0], models_2=models[1], metric="log_loss")
+        assert found["best"].metadata["digest"] == models[found["output"]].metadata["digest"]
+        return found
+
+    @functools.cached_property
+    def evaluate_model(self):
+        found = self.run(
+            "evaluate_model", model=self.train_xgboost["model"], test=self.split_data["test"], bootstrap=50,
+            importance_repeats=0,
+        )  # fmt: skip
+        assert 0.9 < found["metrics"].metadata["roc_auc"] <= 1
+        assert found["classification"].metadata["confidenceMetrics"]
+        assert json.loads(Path(found["classification"].path).read_text()) == found["classification"].metadata
+        return found
+
+    @functools.cached_property
+    def compare_models(self):
+        absent = self.run("load_model", name="cells", missing="absent")
+        assert (absent["output"], absent["found_version"]) == ("absent", 0)
+        assert is_absent(absent["model"].path)
+        found = self.run(
+            "compare_models", challenger=self.train_xgboost["model"], champion=absent["model"],
+            test=self.split_data["test"], bootstrap=50,
+        )  # fmt: skip
+        assert found["output"] == "promote"
+        return found
+
+    @functools.cached_property
+    def register_model(self):
+        found = self.run(
+            "register_model", model=self.train_xgboost["model"], metrics=self.evaluate_model["metrics"],
+            report=self.evaluate_model["report"], name="cells", pipeline_run="run-7",
+        )  # fmt: skip
+        assert found["output"] == 1
+        return found
+
+    @functools.cached_property
+    def promote_model(self):
+        given = {"name": "cells", "version": self.register_model["output"], "compared_with": 0}
+        assert self.run("promote_model", **given, verdict="keep")["output"] == 0
+        assert self.aliases() == {"challenger": 1}
+        found = self.run("promote_model", **given, verdict=self.compare_models["output"])
+        assert self.aliases() == {"challenger": 1, "champion": 1}
+        return found
+
+    @functools.cached_property
+    def load_model(self):
+        assert self.promote_model["output"] == 0
+        found = self.run("load_model", name="cells")
+        assert found["found_version"] == found["model"].metadata["version"] == 1
+        assert "roc_auc" in json.loads(found["found_metrics"])
+        return found
+
+    def aliases(self) -> dict:
+        with environment(self.variables), open_store() as store:
+            return find_aliases(store, "cells")
+
+    # Scored, packaged, brought to a site.
+
+    @functools.cached_property
+    def list_partitions(self):
+        (self.folder / "partitions").mkdir()
+        rows = read_table(self.split_data["test"].path).drop_columns(["target"])
+        for name, start in (("one", 0), ("two", 50)):
+            pyarrow.csv.write_csv(rows.slice(start, 50), self.folder / "partitions" / f"{name}.csv")
+        found = self.run("list_partitions", uri=str(self.folder / "partitions"))
+        assert [Path(uri).name for uri in found["output"]] == ["one.csv", "two.csv"]
+        return found
+
+    @functools.cached_property
+    def score_partition(self):
+        found = self.run(
+            "score_partition", model=self.load_model["model"], uri=self.list_partitions["output"][0],
+            output=str(self.folder / "scored"),
+        )  # fmt: skip
+        scored = read_table(found["output"])
+        assert found["scored"].metadata["rows"] == scored.num_rows == 50
+        # The version stands in the metadata of the model alone.
+        assert set(scored.column("loopline_model_version").to_pylist()) == {"1"}
+        return found
+
+    @functools.cached_property
+    def build_model_image(self):
+        found = self.run("build_model_image", model=self.load_model["model"], version=1)
+        assert found["output"].startswith("oci:/")
+        return found
+
+    @functools.cached_property
+    def test_model_image(self):
+        # The budgets are not what is tested, and others work on this machine.
+        found = self.run("test_model_image", image=self.build_model_image["output"], p99_ms=60_000.0, memory_mb=8_192.0)
+        assert found["output"] == self.build_model_image["output"]
+        return found
+
+    @functools.cached_property
+    def served(self):
+        with environment(self.variables):
+            image = fetch_image(self.test_model_image["output"], self.folder / "fetched", tested=True)
+            server = serve(image.folder, LOOPLINE_IMAGE_DIGEST=image.digest, LOOPLINE_SITE="edge")
+        self.servers.append(server)
+        return server.__enter__()
+
+    @functools.cached_property
+    def repository(self):
+        return make_repository(self.folder, url=self.served.url)
+
+    @functools.cached_property
+    def promote_to_site(self):
+        image = self.test_model_image["output"]
+        found = self.run("promote_to_site", image=image, sites="edge", repository=str(self.repository))
+        assert named_image(self.repository, "edge") == image
+        return found
+
+    @functools.cached_property
+    def check_site(self):
+        found = self.run(
+            "check_site", image=self.test_model_image["output"], sites="edge", repository=str(self.repository),
+            commit=self.promote_to_site["output"], deadline_s=60.0,
+        )  # fmt: skip
+        assert found["output"] == "edge"
+        return found
+
+    @functools.cached_property
+    def rollback_site(self):
+        assert self.check_site["output"] == "edge"
+        with environment(self.variables):
+            other = build_image(self.load_model["model"].path, version=2)
+            attest_tested(other, PREDICATE)
+            promote(str(self.repository), "edge", other)
+        assert named_image(self.repository, "edge") == other
+        found = self.run("rollback_site", sites="edge", repository=str(self.repository), reason="a test")
+        assert named_image(self.repository, "edge") == found["output"] == self.test_model_image["output"]
+        return found
+
+    # Watched.
+
+    @functools.cached_property
+    def watched(self):
+        model = make_model(self.folder / "watched")
+        truth = write_traffic(self.folder / "log", model, make_events(1_000, seed=5))
+        write_table(self.folder / "truth.parquet", truth)
+        return artifact(dsl.Model, model)
+
+    @functools.cached_property
+    def collect_traffic(self):
+        found = self.run(
+            "collect_traffic", model=self.watched, name="flights", uri=str(self.folder / "log"),
+            truth=str(self.folder / "truth.parquet"), **WINDOW,
+        )  # fmt: skip
+        assert found["output"] == found["counts"].metadata["rows"] == 1_000
+        assert found["window_end"] == WINDOW["end"]
+        return found
+
+    @functools.cached_property
+    def detect_drift(self):
+        found = self.run("detect_drift", model=self.watched, traffic=self.collect_traffic["traffic"], engine="scipy")
+        assert found["output"] == "none"
+        return found
+
+    @functools.cached_property
+    def measure_performance(self):
+        found = self.run("measure_performance", model=self.watched, traffic=self.collect_traffic["traffic"])
+        assert found["output"] == "steady"
+        return found
+
+    @functools.cached_property
+    def check_service(self):
+        window = {key: self.collect_traffic[f"window_{key}"] for key in ("start", "end")}
+        found = self.run("check_service", name="flights", targets=f"edge={self.served.metrics}", **window)
+        assert found["output"] in ("healthy", "unknown")
+        return found
+
+    @functools.cached_property
+    def decide_retraining(self):
+        found = self.run(
+            "decide_retraining", counts=self.collect_traffic["counts"], drift=self.detect_drift["drift"],
+            performance=self.measure_performance["performance"], service=self.check_service["service"],
+            name="flights", min_labels=100,
+        )  # fmt: skip
+        assert found["output"] == found["decision"].metadata["verdict"] == "wait"
+        return found
+
+    @functools.cached_property
+    def annotate_model(self):
+        version = self.register_model["output"]
+        found = self.run(
+            "annotate_model", decision=self.decide_retraining["decision"], name="cells", version=version,
+            values='{"ticket": "OPS-17"}',
+        )  # fmt: skip
+        with environment(self.variables), open_store() as store:
+            assert store.client.get_model_version("cells", "1").tags["loopline.monitoring.ticket"] == "OPS-17"
+        return found
+
+    @functools.cached_property
+    def extend_data(self):
+        history = self.folder / "history.parquet"
+        write_table(history, make_events(500).select([*FEATURES, "late"]))
+        found = self.run(
+            "extend_data", history=artifact(dsl.Dataset, history), recent=self.collect_traffic["traffic"], target="late"
+        )
+        assert found["data"].metadata["rows"] == 1_500
+        assert WINDOW["start"] < found["output"] < WINDOW["end"]
+        return found
+
+    @functools.cached_property
+    def probe_capacity(self):
+        given = {"most_rate": 20.0, "seconds": 0.5, "budget_s": 60.0, "p99_ms": 2_000.0}
+        found = self.run("probe_capacity", model=self.load_model["model"], url=self.served.url, **given)
+        assert found["output"] > 0
+        return found
+
+    @functools.cached_property
+    def trigger_pipeline(self):
+        with pipeline_server(self.folder) as (server, variables):
+            server.hold("training", (compiled_folder() / "training.yaml").read_text())
+            self.variables.update(variables)
+            given = {"pipeline": "training", "parameters": '{"uri": "x.csv", "target": "late", "name": "flights"}'}
+            assert self.run("trigger_pipeline", **given, verdict="wait")["output"] == ""
+            assert server.runs == []
+            found = self.run("trigger_pipeline", **given, verdict="retrain", event="run-7")
+            assert [run["run_id"] for run in server.runs] == [found["output"]]
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, bundled):
+    one = World(tmp_path_factory.mktemp("world"), bundled["breast_cancer"])
+    yield one
+    for server in one.servers:
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("component", STAGES)
+def test_node_runs(world, component):
+    outputs = getattr(world, component)
+    for port in describe(component).outputs:
+        # KFP makes the names of a container's outputs lower-case.
+        found = outputs[port.name.lower()]
+        if port.artifact:
+            assert type(found).__name__ == port.type
+            assert Path(found.path).exists(), f"{component} leaves nothing at {port.name}"
+        else:
+            assert type(found) is {"String": str, "Integer": int, "Float": float, "List": list}[port.type]

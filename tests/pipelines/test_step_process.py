@@ -1,0 +1,141 @@
+"""Steps forked from a server that has loaded the libraries: the same as steps started by themselves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kfp import compiler, dsl
+
+from loopline.components.step import step
+from loopline.pipelines.engine import run_pipeline
+from loopline.pipelines.progress import StepFailed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forked on Linux alone")
+
+
+@step
+def look(action: str) -> str:
+    """Tell about the process of this step.
+
+    Args:
+        action: What to do besides: die, fail, or nothing.
+
+    Returns:
+        What was seen, as JSON.
+    """
+    import json
+    import os
+    import pathlib
+    import random
+    import signal
+    import sys
+
+    import numpy
+
+    if action == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "fail":
+        raise RuntimeError("the roof fell in")
+    seen = {
+        "parent": os.getppid(), "words": sys.argv[1:2], "folder": str(pathlib.Path.cwd()), "home": os.environ["LOOPLINE_HOME"],
+        "runtime": os.environ["_KFP_RUNTIME"], "mark": os.environ.get("LOOPLINE_MARK"),
+        "random": [random.random(), float(numpy.random.random())], "mlflow": "mlflow" in sys.modules,
+        "waiting": os.environ["OMP_WAIT_POLICY"],
+    }  # fmt: skip
+    return json.dumps(seen)
+
+
+@dsl.pipeline(name="looking")
+def looking(action: str = "") -> str:
+    """Look.
+
+    Args:
+        action: What to do besides.
+    """
+    return look(action=action).output
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    file = tmp_path / "looking.yaml"
+    compiler.Compiler().compile(looking, str(file))
+    return file
+
+
+def seen(yaml_file) -> dict:
+    return json.loads(run_pipeline(yaml_file, {}).outputs["Output"])
+
+
+def server_of(one: dict) -> str:
+    return Path(f"/proc/{one['parent']}/cmdline").read_text()
+
+
+def test_steps_of_one_environment_come_from_one_server(yaml_file, monkeypatch):
+    first, second = seen(yaml_file), seen(yaml_file)
+    assert first["parent"] == second["parent"]
+    assert "loopline.pipelines.step_server" in server_of(first)
+    assert first["words"] == ["--component_module_path"]
+    assert (first["folder"], first["home"]) == (str(Path.cwd()), os.environ["LOOPLINE_HOME"])
+    assert (first["runtime"], first["waiting"]) == ("true", "PASSIVE")
+    assert not set(first["random"]) & set(second["random"]), "each step draws random numbers of its own"
+    assert not first["mlflow"], "nothing is loaded that no step's program names"
+    monkeypatch.setenv("LOOPLINE_MARK", "changed")
+    third = seen(yaml_file)
+    assert third["mark"] == "changed"
+    assert third["parent"] != first["parent"]
+
+
+def test_a_step_can_be_started_by_itself(yaml_file, monkeypatch):
+    monkeypatch.setenv("LOOPLINE_FRESH_STEPS", "1")
+    one = seen(yaml_file)
+    assert one["parent"] == os.getpid() or server_of(one).startswith("sh\0")
+    assert one["waiting"] == "PASSIVE"
+
+
+def test_what_is_not_kfps_own_line_is_run_as_it_is(yaml_file):
+    text = yaml_file.read_text()
+    changed = text.replace("_KFP_RUNTIME=true", "LOOPLINE_MARK=line _KFP_RUNTIME=true")
+    assert changed != text
+    yaml_file.write_text(changed)
+    assert seen(yaml_file)["mark"] == "line"
+
+
+def test_a_server_that_was_killed_is_replaced(yaml_file):
+    first = seen(yaml_file)
+    os.kill(first["parent"], signal.SIGKILL)
+    time.sleep(0.2)
+    second = seen(yaml_file)
+    assert second["parent"] != first["parent"]
+    assert "loopline.pipelines.step_server" in server_of(second)
+
+
+def test_failures_are_told_as_those_of_a_fresh_process(yaml_file, monkeypatch):
+    told = []
+    for fresh in ("", "1"):
+        monkeypatch.setenv("LOOPLINE_FRESH_STEPS", fresh)
+        for action in ("fail", "die"):
+            with pytest.raises(StepFailed) as caught:
+                run_pipeline(yaml_file, {"action": action})
+            # Only the folder of the program differs.
+            frames = [line for line in caught.value.traceback.splitlines() if "File" not in line]
+            told.append((caught.value.message, frames))
+    assert told[:2] == told[2:]
+    assert "status -9" in told[1][0]
+
+
+def test_a_program_that_ends_takes_its_server_along(yaml_file):
+    program = f"""
+from loopline.pipelines.engine import run_pipeline
+print(run_pipeline({str(yaml_file)!r}, {{}}).outputs["Output"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    parent = json.loads(done.stdout)["parent"]
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{parent}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{parent}").exists()
