@@ -44,7 +44,8 @@ class Watch(importlib.abc.MetaPathFinder):
         spec.loader.exec_module = exec_module
         return spec
 
-if os.environ.get("LOOPLINE_BENCH_LOG") and {"kfp.dsl.executor_main", "loopline.pipelines.step_server"} & set(sys.orig_argv):
+STARTERS = {"kfp.dsl.executor_main", "loopline.pipelines.step_server"}
+if os.environ.get("LOOPLINE_BENCH_LOG") and STARTERS & set(sys.orig_argv):
     sys.meta_path.insert(0, Watch())
 """
 

@@ -67,8 +67,8 @@ def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
 
 
 def _how_it_ended(returncode: int) -> str:
-    # The system's out-of-memory killer leaves no other trace than this signal.
-    hint = ", perhaps for want of memory" if returncode == -signal.SIGKILL else ""
+    # The system's out-of-memory killer leaves no other trace than this signal, which a shell adds to 128.
+    hint = ", perhaps for want of memory" if returncode in (-signal.SIGKILL, 128 + signal.SIGKILL) else ""
     return f"its process ended with status {returncode}{hint}."
 
 

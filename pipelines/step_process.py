@@ -1,13 +1,14 @@
 """The process of a step: forked from a server that has loaded the libraries already, or started by itself.
 
-On Linux a run's steps are forked from one ``step_server.py``. Everywhere else, where ``LOOPLINE_FRESH_STEPS`` is set and
-where a command is not what kfp compiles, it is run as it stands in the YAML. What the step does is the same.
+On Linux a run's steps are forked from one ``step_server.py``. Everywhere else, where ``LOOPLINE_FRESH_STEPS`` is set
+and where a command is not what kfp compiles, it is run as it stands in the YAML. What the step does is the same.
 
 For each step the server gets one byte with two descriptors: where the output goes, and a socket. On the socket it reads
 the order, a JSON object (program, words, environment, folder), and answers with the process's number and, when that has
 ended, its exit code, each on a line.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -79,15 +80,22 @@ class _Server:
         return self.control
 
     def stop(self) -> None:
-        """End the server, if there is one: it goes when nobody is left to order."""
+        """Let the server end when the steps that it has forked have."""
         if self.control is not None:
             self.control.close()
-            if self.owner == os.getpid():
-                self.process.wait()
         self.control = self.environment = None
 
 
 _server = _Server()
+
+
+@atexit.register
+def _end() -> None:
+    """Let the server end with this process, which waits for it as it would have waited for a step."""
+    _server.stop()
+    if _server.owner == os.getpid():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _server.process.wait(5)
 
 
 def warm_up() -> None:
@@ -110,9 +118,8 @@ def start_step(command: list[str], variables: dict[str, str]) -> "ForkedStep | s
     environment = {**QUIET_THREADS, **os.environ, **variables, "PYTHONUNBUFFERED": "1"}
     if _can_fork() and _is_plain(command):
         order = {"program": command[3], "words": command[4:], "environment": environment, "folder": str(Path.cwd())}
-        with contextlib.suppress(OSError):
-            if step := _fork(order):
-                return step
+        if step := _fork(order):
+            return step
     return subprocess.Popen(
         _with_this_python(command),
         stdout=subprocess.PIPE,
@@ -137,19 +144,20 @@ def _fork(order: dict) -> ForkedStep | None:
     """Let the server fork a step; None when it does not: the step is then to be started by itself."""
     ours, theirs = socket.socketpair()
     reading, writing = os.pipe()
-    try:
-        with theirs, _server.lock:
-            socket.send_fds(_server.start(), [b"1"], [writing, theirs.fileno()])
-    finally:
-        os.close(writing)
     with ours:
-        ours.sendall(json.dumps(order).encode())
-        ours.shutdown(socket.SHUT_WR)
-        answers = ours.makefile("r")
-    if answers.readline():
-        return ForkedStep(reading, answers)
+        try:
+            with theirs, _server.lock:
+                socket.send_fds(_server.start(), [b"1"], [writing, theirs.fileno()])
+            ours.sendall(json.dumps(order).encode())
+            ours.shutdown(socket.SHUT_WR)
+            answers = ours.makefile("r")
+            if answers.readline():
+                return ForkedStep(reading, answers)
+        except OSError:
+            pass  # it has just ended
+        finally:
+            os.close(writing)
     os.close(reading)
-    answers.close()
     return None
 
 

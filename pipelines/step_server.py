@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 #: Without orders for so long, the memory is given back; the next step starts another server.
@@ -34,15 +35,18 @@ def main() -> None:
     importlib.import_module("kfp.dsl.executor_main")
     control = socket.socket(fileno=int(sys.argv[1]))
     order = _serve(control)
-    if order is not None:
-        _run_step(order)
+    if order is None:
+        # Nothing is left to write, and taking down all that was imported takes a while.
+        os._exit(0)
+    _run_step(order)
 
 
 def _serve(control: socket.socket) -> dict | None:
     """Fork a child for each order; returns the order in the child, and None in the server when it is to end."""
     running: dict[int, tuple[int, socket.socket]] = {}
-    while True:
-        ready, _, _ = select.select([control, *running], [], [], IDLE_SECONDS)
+    listening = [control]
+    while listening or running:
+        ready, _, _ = select.select([*listening, *running], [], [], IDLE_SECONDS)
         if not ready and not running:
             return None
         for descriptor in ready:
@@ -52,24 +56,31 @@ def _serve(control: socket.socket) -> dict | None:
                 continue
             message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
             if not message:
-                return None
+                # The engine has ended, or has another server; the steps that run go on.
+                listening = []
+                continue
             output, reply = descriptors[0], socket.socket(fileno=descriptors[1])
             order = json.loads(reply.makefile("rb").read())
             _import_for(order["program"])
             gc.freeze()
             pid = os.fork()
             if not pid:
-                for other in (output, *running):
-                    if other == output:
-                        os.dup2(output, 1)
-                        os.dup2(output, 2)
-                    os.close(other)
-                for other in (control, reply, *(waiting for _, waiting in running.values())):
-                    other.close()
+                _keep_only(output, [control, reply, *(waiting for _, waiting in running.values())], running)
                 return order
             os.close(output)
             running[os.pidfd_open(pid)] = (pid, reply)
             _say(reply, pid)
+    return None
+
+
+def _keep_only(output: int, sockets: Iterable[socket.socket], descriptors: Iterable[int]) -> None:
+    """Write to the step's output from now on, and close what is the server's: a step that lives would hold it open."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for descriptor in (output, *descriptors):
+        os.close(descriptor)
+    for one in sockets:
+        one.close()
 
 
 def _report(pid: int, reply: socket.socket) -> None:
@@ -104,6 +115,7 @@ def _run_step(order: dict) -> None:
     os.environ.clear()
     os.environ.update(order["environment"], _KFP_RUNTIME="true")
     os.chdir(order["folder"])
+    sys.path[0] = order["folder"]
     if "numpy" in sys.modules:
         # Python's own random numbers start anew after a fork; numpy's would be the same in each step.
         sys.modules["numpy"].random.seed()
