@@ -3,7 +3,8 @@
 import ast
 from collections.abc import Callable
 
-from kfp import dsl
+# From its own module: in the process of a step kfp.dsl does not offer it.
+from kfp.dsl.component_decorator import component
 
 from loopline.components.image import step_image
 
@@ -21,10 +22,10 @@ def step(function: Callable) -> Callable:
     Returns:
         The KFP component.
     """
-    component = dsl.component(function, base_image=step_image(), install_kfp_package=False)
-    command = component.component_spec.implementation.container.command
+    made = component(function, base_image=step_image(), install_kfp_package=False)
+    command = made.component_spec.implementation.container.command
     command[-1] = _without_docstring(command[-1])
-    return component
+    return made
 
 
 def _without_docstring(program: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 #: What is worth a line below.
 HEAVY = {
-    "alibi_detect": 6.1, "mlflow": 1.3, "sklearn": 0.9, "scipy.stats": 0.6, "xgboost": 1.0, "kfp": 0.5, "pandera": 0.4,
-    "matplotlib": 0.3, "sqlalchemy": 0.3, "pandas": 0.2, "onnx": 0.1, "onnxmltools": 0.1, "skl2onnx": 0.3,
+    "alibi_detect": 6.1, "mlflow": 1.3, "sklearn": 0.9, "scipy.stats": 0.6, "xgboost": 1.0, "kfp.client": 0.9,
+    "pandera": 0.4, "matplotlib": 0.3, "sqlalchemy": 0.3, "pandas": 0.2, "onnx": 0.1, "onnxmltools": 0.1, "skl2onnx": 0.3,
     "onnxruntime": 0.1, "pyarrow": 0.1, "optuna": 0.5, "kubernetes": 0.5, "minio": 0.1, "cryptography": 0.1,
     "requests": 0.1, "aiohttp": 0.1, "mlserver": 0.5,
 }  # fmt: skip
