@@ -1,19 +1,15 @@
-"""Which heavy libraries a step may import, and how to see which it does.
-
-Not seconds, which differ between machines, but names. With each the CPU seconds that importing it took when this list
-was made (``python -X importtime``, what it brings along included).
-"""
+"""Which heavy libraries a step may import, and how to see which it does: names, since seconds differ by machine."""
 
 import textwrap
 from pathlib import Path
 
-#: What is worth a line below.
-HEAVY = {
-    "alibi_detect": 6.1, "mlflow": 1.3, "sklearn": 0.9, "scipy.stats": 0.6, "xgboost": 1.0, "kfp.client": 0.9,
-    "pandera": 0.4, "matplotlib": 0.3, "sqlalchemy": 0.3, "pandas": 0.2, "onnx": 0.1, "onnxmltools": 0.1, "skl2onnx": 0.3,
-    "onnxruntime": 0.1, "pyarrow": 0.1, "optuna": 0.5, "kubernetes": 0.5, "minio": 0.1, "cryptography": 0.1,
-    "requests": 0.1, "aiohttp": 0.1, "mlserver": 0.5,
-}  # fmt: skip
+#: Each costs a tenth of a second of CPU or more to import; mlflow, sklearn, xgboost and kfp.client around a second,
+#: alibi_detect six.
+HEAVY = (
+    "alibi_detect", "mlflow", "sklearn", "scipy.stats", "xgboost", "kfp.client", "kubernetes", "pandera", "matplotlib",
+    "sqlalchemy", "pandas", "onnx", "onnxmltools", "skl2onnx", "onnxruntime", "pyarrow", "optuna", "minio",
+    "cryptography", "requests", "aiohttp", "mlserver",
+)  # fmt: skip
 
 ALLOWED: dict[str, set[str]] = {}
 
