@@ -11,7 +11,37 @@ HEAVY = (
     "cryptography", "requests", "aiohttp", "mlserver",
 )  # fmt: skip
 
-ALLOWED: dict[str, set[str]] = {}
+#: By component what it may import; adding to it is a decision, since every pod pays for it.
+ALLOWED = {
+    "ingest_data": "pyarrow",
+    "validate_data": "pandera pandas pyarrow",
+    "split_data": "pandas pyarrow",
+    "extend_data": "pandas pyarrow",
+    "train_sklearn": "sklearn scipy.stats skl2onnx onnx onnxruntime pandas pyarrow",
+    "train_xgboost": "sklearn scipy.stats xgboost onnx onnxmltools onnxruntime pandas pyarrow",
+    "list_trials": "",
+    "evaluate_model": "sklearn scipy.stats matplotlib pandas onnxruntime pyarrow",
+    "compare_models": "sklearn scipy.stats matplotlib pandas onnxruntime pyarrow",
+    "select_model": "sklearn scipy.stats matplotlib pandas pyarrow",
+    "register_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "promote_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "load_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "annotate_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "build_model_image": "pyarrow cryptography",
+    "test_model_image": "matplotlib pandas pyarrow cryptography requests mlserver",
+    "promote_to_site": "pyarrow cryptography requests",
+    "check_site": "pandas pyarrow cryptography requests",
+    "rollback_site": "",
+    "collect_traffic": "matplotlib pandas pyarrow",
+    "detect_drift": "sklearn scipy.stats matplotlib pandas pyarrow",
+    "measure_performance": "sklearn scipy.stats matplotlib pandas onnxruntime pyarrow",
+    "check_service": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "probe_capacity": "matplotlib pandas pyarrow requests",
+    "decide_retraining": "matplotlib mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "trigger_pipeline": "kfp.client kubernetes cryptography requests",
+    "list_partitions": "pyarrow minio",
+    "score_partition": "pandas onnxruntime pyarrow minio",
+}
 
 #: Loaded by every Python process that finds it on its path: writes down what a step has imported when it ends.
 _SITE = """
