@@ -1,7 +1,6 @@
 """The process environment: where things live on this machine, and how to set it for a while."""
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,21 +22,6 @@ def home_is_kept() -> bool:
     """
     pod, workbench = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("NB_PREFIX")
     return bool(os.environ.get("LOOPLINE_HOME") or workbench or not pod)
-
-
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return how many processors this process may use: a container's limit, where it has one, else the machine's.
-
-    Args:
-        limit: Where the kernel says the microseconds that may be used in a period, and the period.
-    """
-    machine = os.cpu_count() or 1
-    try:
-        quota, period = limit.read_text().split()
-        return min(machine, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        # No control groups of version 2, or no limit: the quota is "max" then.
-        return machine
 
 
 def ca_bundle() -> str:

@@ -12,7 +12,6 @@ from loopline.components.image import step_image
 PIPELINES = {
     "training": ("training", "training"),
     "training-sklearn": ("training", "training_sklearn"),
-    "training-distributed": ("training_distributed", "training_distributed"),
     "training-partitioned": ("training_partitioned", "training_partitioned"),
     "sweep": ("sweep", "sweep"),
     "delivery": ("delivery", "delivery"),

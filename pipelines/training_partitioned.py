@@ -1,4 +1,4 @@
-"""Training on a table of many files: prepared in partitions, side by side, and then trained on as one table."""
+"""Training past one machine: a table prepared in partitions side by side, and trained on by one machine or several."""
 
 from kfp import dsl
 
@@ -8,7 +8,7 @@ from loopline.components import (
     merge_profiles,
     prepare_partition,
     profile_partition,
-    train_xgboost,
+    train_distributed,
 )
 from loopline.pipelines.judging import judge_and_register
 from loopline.pipelines.settings import configure
@@ -69,6 +69,10 @@ def training_partitioned(
     margin: float = 0.0,
     seed: int = 0,
     most: int = 64,
+    workers: int = 1,
+    worker_memory: str = "4Gi",
+    worker_cpu: str = "2",
+    runtime: str = "loopline",
 ) -> TrainingOutputs:
     """Like training, with the files of the table profiled, validated and split in partitions side by side.
 
@@ -97,6 +101,10 @@ def training_partitioned(
         margin: How much better the challenger must be to be promoted, in units of the metric.
         seed: Random seed of split, training and bootstrap.
         most: The most partitions, 1 to 256; with more files than that, a partition has several.
+        workers: Machines to train on, as a TrainJob; 1 trains in the step itself.
+        worker_memory: Memory of each worker on a cluster, as Kubernetes writes it.
+        worker_cpu: CPUs of each worker on a cluster.
+        runtime: Training runtime of the cluster; loopline is the one in deploy/openshift/components/training.
     """
     merged, gathered = prepare_partitions(
         uri,
@@ -114,12 +122,15 @@ def training_partitioned(
         seed,
         most,
     )
-    trained = train_xgboost(
+    trained = train_distributed(
         train=gathered.outputs["train"], validation=gathered.outputs["validation"],
         schema=merged.outputs["schema_out"], target=target, task=task, params=params, rounds=rounds,
         early_stopping_rounds=early_stopping_rounds, class_weight=class_weight, exclude=exclude, name=name, seed=seed,
-        pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, workers=workers, memory=worker_memory, cpu=worker_cpu,
+        runtime=runtime,
     )  # fmt: skip
-    configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
+    configure(trained, "Train with XGBoost", memory="4Gi", cpu="2", secret="loopline-s3")
+    # The model follows from the inputs alone, so it may be cached; but machines fail.
+    trained.set_retry(num_retries=1, backoff_duration="30s")
     judged = judge_and_register(trained.outputs["model"], gathered.outputs["test"], name, slices, metric, margin, seed)
     return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)

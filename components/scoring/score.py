@@ -25,11 +25,11 @@ from loopline.components.data.sources import Source, safe_name
 from loopline.components.data.streams import download
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, read_batches
 from loopline.components.data.writing import writing_table
-from loopline.components.environment import cores
 from loopline.components.errors import AbsentError, InputError
 from loopline.components.model.directory import Manifest
 from loopline.components.model.predictor import Predictor, load_predictor
 from loopline.components.parameters import split_names
+from loopline.components.processors import processors
 from loopline.components.scoring.destination import Written, open_destination
 from loopline.components.scoring.partitions import content_identity, find_partition
 
@@ -164,7 +164,7 @@ def _write(
 
     batches = read_batches(table, list(dict.fromkeys([*kept, *features.names])), _ROWS)
     # A model that is not ONNX brings threads of its own.
-    threads = min(cores(), _MOST_THREADS) if predictor.manifest.format == "onnx" else 1
+    threads = min(processors(), _MOST_THREADS) if predictor.manifest.format == "onnx" else 1
     dropped, unfit = 0, Counter()
     with writing_table(finished, schema) as sink:
         for scored, lost, wrong in map_ahead(score, batches, threads, "score"):

@@ -57,7 +57,7 @@ def test_only_who_needs_what_is_missing_is_named(cluster):
     assert seen == (
         "pipeline-runner-dspa may not create experiments.mlflow.kubeflow.org; create "
         "registeredmodels.mlflow.kubeflow.org. So decide_retraining, finish_sweep, plan_sweep, register_model, "
-        "run_trials (in monitoring, retraining, sweep, training, training-distributed, training-sklearn) will fail"
+        "run_trials (in monitoring, retraining, sweep, training, training-partitioned, training-sklearn) will fail"
     )
 
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from loopline.components.environment import environment
+from loopline.components.memory import VARIABLE, memory_limit
 from loopline.components.training.distributed.exchange import Exchange
 from loopline.components.training.distributed.jobs import State
 from loopline.components.training.distributed.launcher import SPEAKER
@@ -59,11 +60,13 @@ class LocalJob:
             "module": "loopline.components.training.distributed.launcher",
             "words": [self._place.uri, str(self._workers), str(os.getpid())],
         }
+        # The workers share this machine's memory.
+        share = {VARIABLE: str(memory_limit().bytes // self._workers)}
         # The back end makes its environment with the first `python` that it finds.
         with environment({"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}):
             self._client.train(
                 runtime=runtime,
-                trainer=CustomTrainer(func=start_launcher, func_args=parameters, env=dict(os.environ)),
+                trainer=CustomTrainer(func=start_launcher, func_args=parameters, env={**os.environ, **share}),
                 options=[Name(self._name)],
             )
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loopline.components.data.table_folder import parquet_files
 from loopline.components.data.tables import check_columns, naming_damage, open_parquet, table_writer
 from loopline.components.errors import InputError
 
@@ -54,11 +55,8 @@ def list_parts(path: str | Path, uri: str) -> list[Part]:
         InputError: There is no table.
     """
     path = Path(path)
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
     parts = []
-    for file in files:
+    for file in parquet_files(path) if path.is_dir() else [path]:
         with open_parquet(file) as table:
             rows = table.metadata.num_rows
         if rows:
