@@ -78,11 +78,17 @@ class StepMemory:
         self._thread.join()
 
     def _watch(self) -> None:
+        shown = ""
         while not self._done.wait(0.1):
             for child in _children(os.getpid()):
                 name = _function(child)
-                if name:
-                    self.peaks[name] = max(self.peaks.get(name, 0.0), _tree(child))
+                if not name:
+                    continue
+                if name != shown and shown:
+                    # A run that is broken off has said what it found so far.
+                    print(f"{shown}: peak {self.peaks[shown]:,.0f} MB", file=sys.stderr)
+                shown = name
+                self.peaks[name] = max(self.peaks.get(name, 0.0), _tree(child))
 
 
 def _function(process: int) -> str:
