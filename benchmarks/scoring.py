@@ -137,15 +137,15 @@ def _mlflow_onnx(folder: Path, model: Path, rows: int) -> Callable[[], None]:
     import onnxruntime  # noqa: F401
     import pandas as pd
 
-    features = json.loads((model / "model" / "schema.json").read_text())["columns"]
+    columns = json.loads((model / "model" / "schema.json").read_text())["columns"]
+    text = {one["name"]: one["kind"] == "category" for one in columns if one["kind"] not in ("timestamp", "boolean")}
 
     def score() -> None:
         frame = pd.read_parquet(folder / f"{rows}.parquet")
-        inputs = frame[[column["name"] for column in features if column["kind"] not in ("timestamp", "boolean")]]
-        numbers = inputs.select_dtypes("number").columns
-        inputs = inputs.astype(dict.fromkeys(numbers, np.float32))
-        scores = mlflow.pyfunc.load_model(str(model / "onnx")).predict(inputs)["probabilities"]
-        frame["probability_False"], frame["probability_True"] = np.asarray(scores).T
+        # The flavor passes columns of a frame on as they are, in one dimension, which the model's inputs are not.
+        feed = {name: frame[[name]].to_numpy(object if is_text else np.float32) for name, is_text in text.items()}
+        scores = mlflow.pyfunc.load_model(str(model / "onnx")).predict(feed)["probabilities"]
+        frame["probability_False"], frame["probability_True"] = scores.T
         frame.to_parquet(folder / "onnx.parquet")
 
     return score
