@@ -48,6 +48,6 @@ def find_failure(place: Exchange, names: Iterable[str]) -> Failure | None:
         place: What step and workers share.
         names: The names there.
     """
-    found = [Failure(**json.loads(place.read(name) or b"{}")) for name in sorted(names) if name.startswith(_FAILED)]
+    found = [Failure(**json.loads(place.read(name))) for name in sorted(names) if name.startswith(_FAILED)]
     ranked = sorted(found, key=lambda failure: ("input", "error", "killed", "others").index(failure.cause))
     return ranked[0] if ranked else None
