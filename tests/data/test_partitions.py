@@ -68,8 +68,10 @@ def same_rows(one: pa.Table, other: pa.Table, by: str = "row") -> bool:
     return one.sort_by(by).equals(other.sort_by(by))
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("count", [1, 2, 7, 100])
+CASES = [*((split, 7) for split in SPLITS), ("random", 1), ("random", 100), ("stratified", 2), ("time", 100)]
+
+
+@pytest.mark.parametrize(("split", "count"), CASES)
 def test_schema_and_sides_are_those_of_the_whole_table(tmp_path, split, count):
     settings = {"target": "y", **SPLITS[split]}
     if split == "numbers as time":
