@@ -4,8 +4,8 @@ import base64
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,7 +197,9 @@ def _profile_csv(
 ) -> None:
     form = form.completed(partition.first)
     try:
-        rows, layout = infer_csv(partition.sources, lambda layout: _counting(layout.schema, *wanted), columns, form)
+        rows, layout = infer_csv(
+            partition.sources, lambda layout: nullcontext(_Counting(layout.schema, *wanted)), columns, form
+        )
     except NoRowsError:
         return
     profile.names = list(layout.names)
@@ -219,11 +221,6 @@ def _profile_parquet(profile: PartitionProfile, partition: Partition, columns: S
         for batch in read_parquet(files, schema):
             rows.write(pa.Table.from_batches([batch]))
     rows.describe(profile)
-
-
-@contextmanager
-def _counting(schema: pa.Schema, *wanted) -> Iterator["_Counting"]:
-    yield _Counting(schema, *wanted)
 
 
 class _Counting:
