@@ -18,6 +18,7 @@ from loopline.components.data.partition_gather import gather_partitions
 from loopline.components.data.partition_plan import Plan
 from loopline.components.data.partition_rows import prepare_partition
 from loopline.components.data.partitions import divide_table, find_partition
+from loopline.components.data.row_kinds import RowKinds
 from loopline.components.data.split import SIDES
 from loopline.components.data.tables import read_table, table_digest, write_table
 from loopline.components.errors import InputError
@@ -121,6 +122,16 @@ def test_every_side_gets_its_share_of_rows_of_a_few_kinds(tmp_path):
     kinds = {kind["a"]: kind["a_count"] for kind in _count(table)}
     for kind in _count(parts.table("test")):
         assert kind["a_count"] / kinds[kind["a"]] == pytest.approx(0.2, abs=0.05)
+
+
+def test_rows_that_are_repeated_are_found_among_many_that_are_not():
+    random = np.random.default_rng(0)
+    kinds = RowKinds.empty()
+    for _ in range(6):
+        others = random.integers(0, 2**63, 100_000, dtype=np.uint64)
+        kinds = kinds.merged(RowKinds.empty().add(np.append(others, np.full(5, 7, np.uint64))).most_frequent())
+    assert kinds.often(10).tolist() == [7]
+    assert kinds.counts[kinds.hashes == 7] == [30]
 
 
 def _count(table: pa.Table) -> list[dict]:
