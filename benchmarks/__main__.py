@@ -1,67 +1,92 @@
-"""Measure what the README claims and print it as Markdown: python3 make.py bench [NAME ...]."""
+"""Measure speed and memory: python3 make.py bench [NAME ...].
+
+Each benchmark runs in a process of its own; what it found is kept in benchmarks/results/NAME.json, and
+benchmarks/README.md is written anew from all results that are kept. One that fails leaves its last result as it was.
+"""
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
 import time
 
-from benchmarks import (
-    capacity,
-    contracts,
-    drift_power,
-    drift_speed,
-    image,
-    ingest,
-    out_of_core,
-    overhead,
-    partitions,
-    pipeline,
-    promotions,
-    replacement,
-    scoring,
-    serving,
-    submit,
-    sweep,
-    training,
-)
+from benchmarks import measure, peers
+from benchmarks.registry import BENCHMARKS
+from benchmarks.render import render_page, render_section
+from benchmarks.result import RESULTS, Result, Text, describe_machine, describe_versions, load_results, today
 
-BENCHMARKS = {
-    "contracts": ("Component bodies", contracts.run),
-    "pipeline": ("The demo, and what the engine adds to its steps", pipeline.run),
-    "overhead": ("The training pipeline against the same work in one process", overhead.run),
-    "ingest": ("Ingest of a 1 GB CSV", ingest.run),
-    "partitions": ("Preparing a table in partitions", partitions.run),
-    "training": ("train_xgboost on 10 million rows", training.run),
-    "sweep": ("A sweep of 20 trials on two cores", sweep.run),
-    "outofcore": ("The training pipeline on 100 million rows", out_of_core.run),
-    "scoring": ("Batch scoring of the flights", scoring.run),
-    "image": ("Building and pushing a model image", image.run),
-    "promotions": ("Promotions at once to one configuration repository", promotions.run),
-    "replacement": ("Replacing a version under load", replacement.run),
-    "serving": ("The model server against others", serving.run),
-    "capacity": ("The capacity probe against servers that are known", capacity.run),
-    "submit": ("Submitting a pipeline", submit.run),
-    "drift": ("A drift verdict on a million rows, and on a hundred million", drift_speed.run),
-    "power": ("What the drift verdict sees, and how often it cries wolf", drift_power.run),
-}
-#: Those that take more than ten minutes run when they are named.
-ONLY_WHEN_NAMED = ("outofcore",)
+#: A benchmark that takes longer is ended, so that the others get their turn.
+_LIMIT_S = 1800
 
 
-def main() -> int:
-    """Run the benchmarks named on the command line, all but the long ones when none is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all but {', '.join(ONLY_WHEN_NAMED)} when none is given"
+def main(words: list[str] | None = None) -> int:
+    """Run the benchmarks named on the command line, the quick ones when none is."""
+    options = _parse(words)
+    if options.list:
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:16}{benchmark.title}{'' if benchmark.quick else ' (takes long)'}")
+        return 0
+    if options.render:
+        print(f"{render_page()} is written from {RESULTS}.")
+        return 0
+    if options.here:
+        _run_here(options.here)
+        return 0
+    quick = [name for name, benchmark in BENCHMARKS.items() if benchmark.quick or options.all]
+    failed = [name for name in options.names or quick if not _run_apart(name)]
+    if failed:
+        print(f"Failed: {', '.join(failed)}; their results are as they were.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parse(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = parser.parse_args().names or [name for name in BENCHMARKS if name not in ONLY_WHEN_NAMED]
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        parser.error(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}")
-    for name in names:
-        title, run = BENCHMARKS[name]
-        start = time.perf_counter()
-        print(f"## {title}\n\n{run()}\n\n({time.perf_counter() - start:.0f} s to measure)\n", flush=True)
-    return 0
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; see --list")
+    parser.add_argument("--all", action="store_true", help="those that take long, too")
+    parser.add_argument("--list", action="store_true", help="show the benchmarks")
+    parser.add_argument("--render", action="store_true", help="only write the page from the results that are kept")
+    parser.add_argument("--here", metavar="NAME", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    for name in [*options.names, *filter(None, [options.here])]:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
+    return options
+
+
+def _run_apart(name: str) -> bool:
+    """Run one benchmark in a process of its own, which a crash or an endless run of it does not outlive."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    words = [sys.executable, "-m", "benchmarks", "--here", name]
+    with subprocess.Popen(words, cwd=measure.ROOT, start_new_session=True) as process:
+        try:
+            code = process.wait(_LIMIT_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            code = f"stopped after {_LIMIT_S} s"
+    if code:
+        print(f"{name} failed ({code}).", file=sys.stderr, flush=True)
+        return False
+    print(f"{name}: {time.perf_counter() - start:.0f} s\n", file=sys.stderr, flush=True)
+    print(render_section(load_results()[name]), flush=True)
+    render_page()
+    return True
+
+
+def _run_here(name: str) -> None:
+    benchmark = BENCHMARKS[name]
+    machine, start = describe_machine(), time.perf_counter()
+    found = benchmark.load()(**(benchmark.options or {}))
+    parts = [Text(found)] if isinstance(found, str) else found
+    took = time.perf_counter() - start
+    Result(
+        name, benchmark.title, parts, today(), took, machine, describe_versions(), peers.USED, measure.MEASURED
+    ).save()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Speed and memory of ingest_data beside plain pyarrow.csv reading of the same file."""
+"""Speed and memory of ingest_data beside what else turns a CSV into Parquet."""
 
 import gzip
 import shutil
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -10,20 +9,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from benchmarks.measure import markdown, measure, spread
+from benchmarks.race import Runner, race
+from benchmarks.result import Table, Text
 
 #: Rows generated at a time.
 CHUNK = 200_000
 
 
-def write_flights(path: Path, size: int) -> None:
-    """Write a CSV of flights of about ``size`` bytes: 19 columns of integers, decimals, text and timestamps."""
+def write_flights(path: Path, size: int = 0, rows: int = 0) -> None:
+    """Write a CSV of flights: 19 columns of integers, decimals, text and timestamps.
+
+    Args:
+        path: The file.
+        size: The bytes it has at least.
+        rows: The rows it has at least.
+    """
     generator = np.random.default_rng(0)
+    written = 0
     with open(path, "wb") as stream:
-        header = True
-        while stream.tell() < size:
-            csv.write_csv(_flights(generator, CHUNK), stream, csv.WriteOptions(include_header=header))
-            header = False
+        while stream.tell() < size or written < rows:
+            csv.write_csv(_flights(generator, CHUNK), stream, csv.WriteOptions(include_header=not written))
+            written += CHUNK
 
 
 def _flights(generator: np.random.Generator, rows: int) -> pa.Table:
@@ -52,6 +58,36 @@ def read_only(source: str) -> int:
         return sum(batch.num_rows for batch in reader)
 
 
+def with_pandas(source: str, target: str, engine: str = "c") -> int:
+    """Read the whole CSV and write it, as pandas' manual shows it."""
+    import pandas as pd
+
+    frame = pd.read_csv(source, engine=engine)
+    frame.to_parquet(target)
+    return len(frame)
+
+
+def with_pyarrow(source: str, target: str) -> int:
+    """Read the whole CSV into a table and write it."""
+    import pyarrow.parquet as pq
+
+    table = csv.read_csv(source)
+    pq.write_table(table, target)
+    return table.num_rows
+
+
+def stream_with_pyarrow(source: str, target: str) -> int:
+    """Write batch by batch; the types are what the first block of the file tells."""
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with csv.open_csv(source) as reader, pq.ParquetWriter(target, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
 def to_parquet(source: str, target: str) -> int:
     """Do what the component does: infer types, write Parquet, take its digest; returns the rows."""
     from loopline.components.data.ingest import ingest
@@ -59,62 +95,43 @@ def to_parquet(source: str, target: str) -> int:
     return ingest(source, target)["rows"]
 
 
-def check(source: str, target: str) -> int:
-    """Validate the table with an inferred schema and one expectation; returns the rows kept."""
-    from loopline.components.data.validate import validate
-
-    folder = Path(target).parent
-    paths = [folder / name for name in ("valid", "quarantined", "schema.json", "report.html")]
-    expectations = '{"air_time": {"maximum": 690}}'
-    return validate(source, *paths, target="arr_delay", expectations=expectations, on_error="quarantine").valid["rows"]
-
-
-def run(gigabytes: float = 1.0, repeats: int = 3, compressed: bool = True) -> str:
-    """Measure each case in processes of its own; returns a Markdown table.
+def run(gigabytes: float = 0.4, repeats: int = 5) -> list[Table]:
+    """Measure each side in processes of its own.
 
     Args:
         gigabytes: Size of the CSV, 10**9 bytes.
-        repeats: Runs of each case; they take turns, so that a busy machine slows all alike.
-        compressed: Whether to read the file packed with gzip, too.
+        repeats: Runs of each.
     """
     with tempfile.TemporaryDirectory(prefix="ingest-benchmark-") as folder:
-        source, table, valid = (Path(folder) / name for name in ("flights.csv", "flights.parquet", "valid"))
-        write_flights(source, int(gigabytes * 1e9))
-        cases = {
-            "`pyarrow.csv.open_csv`, read only": ("read_only", {"source": source}),
-            "`ingest_data`, CSV to Parquet": ("to_parquet", {"source": source, "target": table}),
-        }
-        if compressed:
-            packed = source.with_suffix(".csv.gz")
-            with open(source, "rb") as plain, gzip.open(packed, "wb", compresslevel=1) as out:
-                shutil.copyfileobj(plain, out, 2**20)
-            cases["`ingest_data`, gzip to Parquet"] = ("to_parquet", {"source": packed, "target": table})
-        cases["`validate_data` of that Parquet"] = ("check", {"source": table, "target": valid})
-        costs = {title: [] for title in cases}
-        for _ in range(repeats):
-            for title, (function, paths) in cases.items():
-                arguments = {name: str(path) for name, path in paths.items()}
-                costs[title].append(measure("benchmarks.ingest", function, **arguments))
-        sizes = f"{source.stat().st_size / 1e6:,.0f} MB of CSV, {table.stat().st_size / 1e6:,.0f} MB as Parquet"
-    rows = costs["`ingest_data`, CSV to Parquet"][0].result
-    return f"{rows:,} rows x 19 columns: {sizes}.\n\n{_table(costs)}"
+        source, target = Path(folder) / "flights.csv", str(Path(folder) / "flights.parquet")
+        write_flights(source, size=int(gigabytes * 1e9))
+        rows = read_only(str(source))
+        packed = source.with_suffix(".csv.gz")
+        with open(source, "rb") as plain, gzip.open(packed, "wb", compresslevel=1) as out:
+            shutil.copyfileobj(plain, out, 2**20)
+        paths = {"source": str(source), "target": target}
+        ours, pandas = ("loopline.components.data.ingest",), ("pandas", "pyarrow.parquet")
+        sides = [
+            Runner("`ingest_data`", "benchmarks.ingest:to_parquet", paths, "ours", ours),
+            Runner("pandas", "benchmarks.ingest:with_pandas", paths, imports=pandas),
+            Runner(
+                "pandas, engine pyarrow", "benchmarks.ingest:with_pandas", {**paths, "engine": "pyarrow"}, imports=pandas
+            ),
+            Runner("pyarrow, whole table", "benchmarks.ingest:with_pyarrow", paths, imports=("pyarrow.parquet",)),
+            Runner("pyarrow, streamed", "benchmarks.ingest:stream_with_pyarrow", paths, imports=("pyarrow.parquet",)),
+            Runner("polars, whole table", "benchmarks.ingest_polars:whole", paths, imports=("polars",), peer="polars"),
+            Runner("polars, streamed", "benchmarks.ingest_polars:streamed", paths, imports=("polars",), peer="polars"),
+            Runner("pyarrow parsing alone", "benchmarks.ingest:read_only", {"source": str(source)}, "limit"),
+            Runner(
+                "`ingest_data` of gzip", "benchmarks.ingest:to_parquet", {**paths, "source": str(packed)}, "other", ours
+            ),
+        ]
+        title = f"{gigabytes * 1e3:,.0f} MB of CSV, {rows:,} rows x 19 columns, to Parquet"
+        table = race(title, sides, repeats, agree=True)
+    note = (
+        "pyarrow streamed and polars take the types from the first rows, and stop where a later row does not fit; pandas "
+        "mixes types in one column then. `ingest_data` widens the type and reads the file again, and takes the digest of "
+        "what it wrote."
+    )
+    return [table, Text(note)]
 
-
-def _table(costs: dict[str, list]) -> str:
-    reference = statistics.median(cost.seconds for cost in next(iter(costs.values())))
-    rows = []
-    for title, runs in costs.items():
-        seconds = [cost.seconds for cost in runs]
-        ratio = statistics.median(seconds) / reference
-        rows.append([title, spread(seconds), f"{ratio:.2f}", spread([cost.peak for cost in runs], 0)])
-    return markdown(["case", "seconds: median (min-max)", "time / read only", "peak MB"], rows)
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the CSV (10**9 bytes)")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    print(run(options.gigabytes, options.repeats))

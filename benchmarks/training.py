@@ -4,11 +4,12 @@ The quantized data are what XGBoost's QuantileDMatrix holds: by how much the res
 built, freed memory given back. Peak memory is the resident set of the whole process, interpreter and imports included.
 """
 
-import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import markdown, measure, spread
+from benchmarks.measure import measure
+from benchmarks.race import Runner, race
+from benchmarks.result import Table, Text
 
 TREES, DEPTH = 100, 6
 
@@ -77,37 +78,52 @@ def bare(folder: str, rounds: int) -> None:
     xgboost.train(params, matrix, rounds).save_model(f"{folder}/bare.ubj")
 
 
-def run(rows: int = 10_000_000, features: int = 20, repeats: int = 3) -> str:
-    """Measure both sides in turn; returns a Markdown table."""
-    with tempfile.TemporaryDirectory() as folder:
+def boosting(folder: str, rounds: int) -> None:
+    """Train scikit-learn's own, with as many trees of the same depth."""
+    import joblib
+    import pandas as pd
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    frame = pd.read_parquet(f"{folder}/train.parquet")
+    label = frame.pop("y")
+    trees = HistGradientBoostingClassifier(
+        max_iter=rounds, max_depth=DEPTH, max_leaf_nodes=2**DEPTH, learning_rate=0.3, early_stopping=False
+    )
+    joblib.dump(trees.fit(frame, label), f"{folder}/boosting.joblib")
+
+
+def run(rows: int = 1_000_000, features: int = 20, repeats: int = 5, others: bool = True) -> list[Table | Text]:
+    """Measure the sides in turn.
+
+    Args:
+        rows: Of the training table.
+        features: Its columns beside the target.
+        repeats: Runs of each.
+        others: Whether to train scikit-learn's boosted trees, too.
+    """
+    with tempfile.TemporaryDirectory(prefix="training-benchmark-") as folder:
         make_data(folder, rows, features)
         size = Path(folder, "train.parquet").stat().st_size / 2**20
         quantized = measure("benchmarks.training", "quantized_size", folder=folder).result
-        costs = {"ours": [], "bare": []}
-        for _ in range(repeats):
-            for side, found in costs.items():
-                found.append(measure("benchmarks.training", side, folder=folder, rounds=TREES))
-    table = []
-    reference = statistics.median(cost.seconds for cost in costs["bare"])
-    for side, title in (("ours", "train_xgboost"), ("bare", "bare xgboost.train")):
-        seconds = [cost.seconds for cost in costs[side]]
-        peaks = [cost.peak for cost in costs[side]]
-        ratio = statistics.median(seconds) / reference
-        memory = statistics.median(peaks) / quantized
-        table.append([title, spread(seconds), f"{ratio:.2f}", spread(peaks, 0), f"{memory:.2f}"])
-    headers = ["side", "seconds: median (min-max)", "ratio", "peak MB", "peak / quantized data"]
+        arguments = {"folder": folder, "rounds": TREES}
+        sides = [
+            Runner("`train_xgboost`", "benchmarks.training:ours", arguments, "ours", _OURS),
+            Runner("bare xgboost.train", "benchmarks.training:bare", arguments, imports=("xgboost", "pandas")),
+        ]
+        if others:
+            sides.append(
+                Runner(
+                    "HistGradientBoosting", "benchmarks.training:boosting", arguments,
+                    imports=("sklearn.ensemble", "pandas"),
+                )
+            )  # fmt: skip
+        table = race(f"{rows:,} rows x {features} features, {TREES} trees of depth {DEPTH}", sides, repeats, 600)
     note = (
-        f"{rows:,} rows x {features} features ({size:.0f} MB Parquet, {quantized:.0f} MB in the quantized matrix), "
-        f"{TREES} trees of depth {DEPTH}.\n\n"
+        f"The table is {size:,.0f} MB of Parquet and {quantized:,.0f} MB in XGBoost's quantized matrix, which whoever trains "
+        "in memory has to hold. The component streams the file; its time includes the model directory: conversion to ONNX "
+        "and its check, reference profile, digests."
     )
-    return note + markdown(headers, table)
+    return [table, Text(note)]
 
 
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    print(run(options.rows, repeats=options.repeats))
+_OURS = ("loopline.components.training.train", "loopline.components.training.xgboost_model")

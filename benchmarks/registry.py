@@ -1,0 +1,52 @@
+"""The benchmarks by name, in the order of the page."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        title: The headline of its section.
+        module: Under ``benchmarks``; its ``run()`` returns Markdown, or a list of Text, Table and Curve.
+        quick: Whether it runs when none is named: it takes less than about three minutes.
+        options: Keyword arguments of ``run``.
+    """
+
+    title: str
+    module: str
+    quick: bool = True
+    options: dict | None = None
+
+    def load(self) -> Callable:
+        """Import the module; returns its ``run``."""
+        return importlib.import_module(f"benchmarks.{self.module}").run
+
+
+BENCHMARKS = {
+    "contracts": Benchmark("Component bodies", "contracts"),
+    "engine": Benchmark("What the engine adds to a step", "engine"),
+    "pipeline": Benchmark("The demo, step by step", "pipeline"),
+    "compile": Benchmark("Compiling a pipeline", "compiling"),
+    "submit": Benchmark("Submitting a pipeline", "submit"),
+    "ingest": Benchmark("Ingest of CSV", "ingest"),
+    "validation": Benchmark("Validating a table", "validation"),
+    "training": Benchmark("Training on a million rows", "training"),
+    "training-large": Benchmark(
+        "train_xgboost on 10 million rows", "training", quick=False, options={"rows": 10_000_000, "others": False}
+    ),
+    "evaluation": Benchmark("Evaluating a model, with intervals", "evaluation"),
+    "rows": Benchmark("The steps of training as rows grow", "growth"),
+    "columns": Benchmark("The steps of training as columns grow", "growth_columns"),
+    "drift": Benchmark("Drift between two tables", "drift"),
+    "drift-large": Benchmark("A drift verdict on a million rows, and on a hundred million", "drift_speed", quick=False),
+    "power": Benchmark("What the drift verdict sees, and how often it cries wolf", "drift_power", quick=False),
+    "image": Benchmark("Building and pushing a model image", "image"),
+    "promotions": Benchmark("Promotions to one configuration repository", "promotions"),
+    "replacement": Benchmark("Replacing a version under load", "replacement"),
+    "serving": Benchmark("The model server against others", "serving"),
+    "capacity": Benchmark("The capacity probe against servers that are known", "capacity", quick=False),
+}
