@@ -1,7 +1,8 @@
 """Measure speed and memory: python3 make.py bench [NAME ...].
 
-Each benchmark runs in a process of its own; what it found is kept in benchmarks/results/NAME.json, and
-benchmarks/README.md is written anew from all results that are kept. One that fails leaves its last result as it was.
+Each benchmark runs in a process of its own; what it found is kept in benchmarks/results/NAME.json. benchmarks/README.md
+and the tables of docs/scale.md are written anew from all results that are kept. One that fails leaves its last result
+as it was.
 """
 
 import argparse
@@ -10,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from benchmarks import measure, peers
+from benchmarks import measure, peers, projection
 from benchmarks.registry import BENCHMARKS
 from benchmarks.render import render_page, render_section
 from benchmarks.result import RESULTS, Result, Text, describe_machine, describe_versions, load_results, today
@@ -29,6 +31,8 @@ def main(words: list[str] | None = None) -> int:
         return 0
     if options.render:
         print(f"{render_page()} is written from {RESULTS}.")
+        gaps = projection.write()
+        print(f"{projection.PAGE} is as it was, for want of {', '.join(gaps)}." if gaps else f"{projection.PAGE}, too.")
         return 0
     if options.here:
         _run_here(options.here)
@@ -75,18 +79,18 @@ def _run_apart(name: str) -> bool:
     print(f"{name}: {time.perf_counter() - start:.0f} s\n", file=sys.stderr, flush=True)
     print(render_section(load_results()[name]), flush=True)
     render_page()
+    projection.write()
     return True
 
 
-def _run_here(name: str) -> None:
+def _run_here(name: str, folder: Path = RESULTS) -> None:
     benchmark = BENCHMARKS[name]
     machine, start = describe_machine(), time.perf_counter()
     found = benchmark.load()(**(benchmark.options or {}))
     parts = [Text(found)] if isinstance(found, str) else found
     took = time.perf_counter() - start
-    Result(
-        name, benchmark.title, parts, today(), took, machine, describe_versions(), peers.USED, measure.MEASURED
-    ).save()
+    versions = describe_versions()
+    Result(name, benchmark.title, parts, today(), took, machine, versions, peers.USED, measure.MEASURED).save(folder)
 
 
 if __name__ == "__main__":

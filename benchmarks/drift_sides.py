@@ -1,23 +1,10 @@
-"""One side of the drift benchmark in a process of its own: python drift_sides.py SIDE REFERENCE CURRENT [...].
+"""The sides of the drift benchmark: each reads two Parquet files and says in a few words what moved.
 
-Runs in the environment of whatever it measures, so it imports nothing else; prints one line of JSON.
+Each runs in the environment of what it measures, so every import is inside a function.
 """
 
-import json
-import sys
-import time
-from collections.abc import Callable
 
-
-def resident(field: str) -> float:
-    with open("/proc/self/status") as lines:
-        return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
-def prepare_loopline(reference: str, *current: str) -> Callable[[], str]:
-    import scipy.stats  # noqa: F401
-    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: F401
-
+def with_loopline(reference: str, current: list[str]) -> str:
     from loopline.components.data.schema import Column, Schema
     from loopline.components.data.tables import open_parquet
     from loopline.components.monitoring.drift import DriftSettings, judge
@@ -27,25 +14,14 @@ def prepare_loopline(reference: str, *current: str) -> Callable[[], str]:
     with open_parquet(reference) as file:
         names = file.schema_arrow.names
     schema = Schema(tuple(Column(name, "category" if name.startswith("text") else "number") for name in names))
-
-    def run() -> str:
-        settings = DriftSettings(engine="scipy")
-        profile = reference_of_table(reference, schema)
-        found = judge(profile, summarize_traffic(current, profile, settings.sample), settings)
-        return f"{found.verdict}: {', '.join(one.column.name for one in found.columns if one.drifted) or 'no column'}"
-
-    return run
+    settings = DriftSettings(engine="scipy")
+    profile = reference_of_table(reference, schema)
+    found = judge(profile, summarize_traffic(current, profile, settings.sample), settings)
+    return f"{found.verdict}: {', '.join(one.column.name for one in found.columns if one.drifted) or 'no column'}"
 
 
-def prepare_alibi_codes(reference: str, current: str) -> Callable[[], str]:
-    return _prepare_alibi(reference, current, True)
-
-
-def prepare_alibi_text(reference: str, current: str) -> Callable[[], str]:
-    return _prepare_alibi(reference, current, False)
-
-
-def _prepare_alibi(reference: str, current: str, codes: bool) -> Callable[[], str]:
+def with_alibi(reference: str, current: list[str], codes: bool) -> str:
+    """Ask alibi-detect's TabularDrift, about texts as they are or as integer codes."""
     import numpy as np
     import pyarrow.parquet as pq
     from alibi_detect.cd import TabularDrift
@@ -72,59 +48,66 @@ def _prepare_alibi(reference: str, current: str, codes: bool) -> Callable[[], st
             found[:, i] = values
         return found
 
-    def run() -> str:
-        detector = TabularDrift(matrix(reference), p_val=0.05, categories_per_feature=dict.fromkeys(texts))
-        answer = detector.predict(matrix(current))["data"]
-        moved = [name for name, p in zip(names, answer["p_val"], strict=True) if p < answer["threshold"]]
-        return f"{'drift' if answer['is_drift'] else 'none'}: {', '.join(moved) or 'no column'}"
-
-    return run
+    detector = TabularDrift(matrix(reference), p_val=0.05, categories_per_feature=dict.fromkeys(texts))
+    answer = detector.predict(matrix(current[0]))["data"]
+    moved = [name for name, p in zip(names, answer["p_val"], strict=True) if p < answer["threshold"]]
+    return f"{'drift' if answer['is_drift'] else 'none'}: {', '.join(moved) or 'no column'}"
 
 
-def prepare_evidently(reference: str, current: str) -> Callable[[], str]:
-    import pandas as pd
+def with_evidently(reference: str, current: list[str]) -> str:
+    """Ask evidently's preset, which counts columns whose distance passes a threshold."""
     from evidently import Report
     from evidently.presets import DataDriftPreset
 
-    names = list(pd.read_parquet(reference).columns)
-
-    def run() -> str:
-        before, now = pd.read_parquet(reference), pd.read_parquet(current, columns=names)
-        answer = Report([DataDriftPreset()]).run(now, before).dict()
-        share = answer["metrics"][0]["value"]
-        return f"{int(share['count'])} of {len(names)} columns"
-
-    return run
+    before, now = _frames(reference, current[0])
+    answer = Report([DataDriftPreset()]).run(now, before).dict()
+    return f"{int(answer['metrics'][0]['value']['count'])} of {len(before.columns)} columns"
 
 
-def prepare_nannyml(reference: str, current: str) -> Callable[[], str]:
+def with_nannyml(reference: str, current: list[str]) -> str:
+    """Ask nannyml: Kolmogorov-Smirnov for numbers, chi-squared for texts."""
     import nannyml
+
+    before, now = _frames(reference, current[0])
+    calculator = nannyml.UnivariateDriftCalculator(
+        column_names=list(before.columns),
+        continuous_methods=["kolmogorov_smirnov"],
+        categorical_methods=["chi2"],
+        chunk_number=1,
+    )
+    found = calculator.fit(before).calculate(now).filter(period="analysis").to_df()
+    alerts = [column for column in found.columns if column[-1] == "alert" and bool(found[column].iloc[0])]
+    return f"{len(alerts)} of {len(before.columns)} columns"
+
+
+def with_whylogs(reference: str, current: list[str]) -> str:
+    """Profile both sides with whylogs and compare the profiles: Kolmogorov-Smirnov and chi-squared."""
+    import whylogs
+    from whylogs.viz.drift.column_drift_algorithms import calculate_drift_scores
+
+    before, now = (whylogs.log(pandas=frame).view() for frame in _frames(reference, current[0]))
+    scores = calculate_drift_scores(target_view=now, reference_view=before, with_thresholds=True)
+    moved = [name for name, score in scores.items() if score and score.get("drift_category") == "DRIFT"]
+    return f"drift: {', '.join(sorted(moved))}" if moved else "none: no column"
+
+
+def with_frouros(reference: str, current: list[str]) -> str:
+    """Ask frouros column by column: Kolmogorov-Smirnov for numbers, chi-squared for texts, Bonferroni over all."""
+    from frouros.detectors.data_drift import ChiSquareTest, KSTest
+
+    before, now = _frames(reference, current[0])
+    moved = []
+    for name in before.columns:
+        detector = ChiSquareTest() if name.startswith("text") else KSTest()
+        detector.fit(X=before[name].to_numpy())
+        result, _ = detector.compare(X=now[name].to_numpy())
+        if result.p_value < 0.05 / len(before.columns):
+            moved.append(name)
+    return f"drift: {', '.join(moved)}" if moved else "none: no column"
+
+
+def _frames(reference: str, current: str):
     import pandas as pd
 
-    names = list(pd.read_parquet(reference).columns)
-
-    def run() -> str:
-        before, now = pd.read_parquet(reference), pd.read_parquet(current, columns=names)
-        calculator = nannyml.UnivariateDriftCalculator(
-            column_names=names,
-            continuous_methods=["kolmogorov_smirnov"],
-            categorical_methods=["chi2"],
-            chunk_number=1,
-        )
-        found = calculator.fit(before).calculate(now).filter(period="analysis").to_df()
-        alerts = [column for column in found.columns if column[-1] == "alert" and bool(found[column].iloc[0])]
-        return f"{len(alerts)} of {len(names)} columns"
-
-    return run
-
-
-def main(side: str, *paths: str) -> None:
-    run = globals()[f"prepare_{side}"](*paths)
-    before, start = resident("VmRSS"), time.perf_counter()
-    result = run()
-    seconds = time.perf_counter() - start
-    print("MEASURED " + json.dumps({"seconds": seconds, "mb": resident("VmHWM") - before, "result": result}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    before = pd.read_parquet(reference)
+    return before, pd.read_parquet(current, columns=list(before.columns))

@@ -1,32 +1,32 @@
 """Speed and memory of a drift verdict, from two Parquet files, beside other libraries on the same files."""
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import venv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import markdown, spread
+from benchmarks.measure import MEASURED
+from benchmarks.race import Runner, race
+from benchmarks.result import Table, Text
 from loopline.components.data.tables import BATCH_ROWS, table_writer
 
 NUMBERS, TEXTS = 20, 10
 #: What moves in the window: the mean of one column, in standard deviations.
 SHIFT = 0.1
-_SIDES = Path(__file__).with_name("drift_sides.py")
-#: Fetched into environments of their own: they ask for other versions of the same packages.
-#: What comes after the first they need and do not ask for themselves.
+_SIDES = "benchmarks.drift_sides"
+_OURS = (
+    "scipy.stats", "sklearn.ensemble", "loopline.components.monitoring.drift",
+    "loopline.components.monitoring.reference_table", "loopline.components.monitoring.summary",
+)  # fmt: skip
+#: By environment what is imported before the clock starts.
 _PEERS = {
-    "evidently": ("evidently==0.7.23", "pandas<3", "pyarrow"),
-    "nannyml": ("nannyml==0.13.1", "pandas<3", "pyarrow", "statsmodels"),
+    "evidently": ("pandas", "evidently", "evidently.presets"),
+    "nannyml": ("pandas", "nannyml"),
+    "whylogs": ("pandas", "whylogs", "whylogs.viz.drift.column_drift_algorithms"),
+    "frouros": ("pandas", "frouros.detectors.data_drift"),
 }
-#: A side that takes longer is stopped.
-_LIMIT_S = 900
 
 
 def write_rows(path: Path, rows: int, seed: int, shift: float = 0.0, ids: bool = False) -> None:
@@ -53,80 +53,71 @@ def write_rows(path: Path, rows: int, seed: int, shift: float = 0.0, ids: bool =
     writer.close()
 
 
-def run(rows: int = 1_000_000, repeats: int = 3, partitions: int = 100, peers: bool = True) -> str:
-    """Measure each side in processes of its own; returns Markdown.
+def run(rows: int = 100_000, repeats: int = 5, partitions: int = 0, most: int = 0) -> list[Table | Text]:
+    """Measure each side in processes of its own.
 
     Args:
         rows: Rows of the reference and of the window.
-        repeats: Runs of Loopline and of alibi-detect with codes; the slower ones run once.
+        repeats: Runs of each.
         partitions: Files of ``rows`` rows that are judged as one window, to see memory stay as it is; 0 for none.
-        peers: Whether to fetch evidently and nannyml.
+        most: Runs after which the other libraries stand aside; 0 for as many as Loopline.
     """
-    with tempfile.TemporaryDirectory(prefix="drift-benchmark-") as folder:
-        folder = Path(folder)
-        reference, current, small, small_current = (folder / name for name in ("before", "now", "before-s", "now-s"))
-        fewer = rows // 10
+    with tempfile.TemporaryDirectory(prefix="drift-benchmark-") as name:
+        folder = Path(name)
+        reference, current = folder / "before", folder / "now"
         write_rows(reference, rows, 1)
         write_rows(current, rows, 2, SHIFT, ids=True)
-        write_rows(small, fewer, 1)
-        write_rows(small_current, fewer, 2, SHIFT, ids=True)
-        costs = {}
-        sides = {"Loopline, both files profiled": "loopline", "alibi-detect TabularDrift, codes": "alibi_codes"}
-        for _ in range(repeats):
-            for title, side in sides.items():
-                costs.setdefault(title, []).append(measure(sys.executable, side, reference, current))
-        title = f"alibi-detect TabularDrift, text, {fewer:,} rows"
-        costs[title] = [measure(sys.executable, "alibi_text", small, small_current)]
-        for name, requirements in _PEERS.items() if peers else ():
-            python = make_environment(folder / name, requirements)
-            costs[requirements[0].replace("==", " ")] = [measure(python, name, reference, current) if python else None]
+        paths = {"reference": str(reference), "current": [str(current)]}
+        sides = [
+            Runner("Loopline", f"{_SIDES}:with_loopline", paths, "ours", _OURS),
+            Runner(
+                "alibi-detect TabularDrift, codes", f"{_SIDES}:with_alibi", {**paths, "codes": True},
+                imports=("alibi_detect.cd",), most=most,
+            ),
+            Runner(
+                "alibi-detect TabularDrift, text", f"{_SIDES}:with_alibi", {**paths, "codes": False},
+                imports=("alibi_detect.cd",), most=1, note="slow with text, so it ran once",
+            ),
+        ]  # fmt: skip
+        for peer, imports in _PEERS.items():
+            sides.append(Runner(peer, f"{_SIDES}:with_{peer}", paths, "peer", imports, peer, most=most))
+        sides.append(
+            Runner("decoding both files", "benchmarks.drift_speed:read_only", paths, "limit", ("pyarrow.parquet",))
+        )
         if partitions:
             # Files without ids, whose rows are told apart by their position: the same file counts as other rows.
             files = [folder / f"part-{i}" for i in range(partitions)]
             for file in files:
                 os.link(reference, file)
             title = f"Loopline, {partitions * rows:,} rows in {partitions} files"
-            costs[title] = [measure(sys.executable, "loopline", reference, *files)]
-        head = f"{rows:,} rows beside {rows:,}, {NUMBERS} numbers and {TEXTS} texts; one mean moved by {SHIFT} sd."
-        return f"{head}\n\n{_table(costs)}"
-
-
-def make_environment(folder: Path, requirements: Sequence[str]) -> Path | None:
-    """Make a virtual environment with packages from PyPI; returns its Python, None when they cannot be had."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *requirements], capture_output=True)
-    return python if done.returncode == 0 else None
-
-
-def measure(python: str | Path, side: str, *paths: Path) -> dict | str:
-    """Run one side; returns ``seconds``, ``mb`` beyond what imports took and ``result``, or why there is none."""
-    try:
-        done = subprocess.run(
-            [python, _SIDES, side, *paths], capture_output=True, text=True, timeout=_LIMIT_S, cwd=_SIDES.parents[1]
-        )
-    except subprocess.TimeoutExpired:
-        return f"stopped after {_LIMIT_S} s"
-    line = next((line for line in done.stdout.splitlines() if line.startswith("MEASURED ")), None)
-    if line is None:
-        return "failed: " + (done.stderr.strip().splitlines() or ["no output"])[-1][:100]
-    return json.loads(line.removeprefix("MEASURED "))
-
-
-def _table(costs: dict[str, list]) -> str:
-    rows = []
-    for title, runs in costs.items():
-        done = [one for one in runs if isinstance(one, dict)]
-        if done:
-            seconds, memory = (
-                spread([one[key] for one in done], digits) for key, digits in (("seconds", 1), ("mb", 0))
+            many = {"reference": str(reference), "current": [str(file) for file in files]}
+            sides.append(
+                Runner(
+                    title, f"{_SIDES}:with_loopline", many, "other", _OURS, note="links to one drift-free file", most=1
+                )
             )
-            rows.append([title, seconds, memory, done[-1]["result"]])
-        else:
-            rows.append([title, "-", "-", runs[0] or "cannot be installed"])
-    headers = ["side", "seconds after imports: median (min-max)", "MB beyond imports", "verdict"]
-    return markdown(headers, rows)
+        title = f"{rows:,} rows beside {rows:,}, {NUMBERS} numbers and {TEXTS} texts; one mean moved by {SHIFT} sd"
+        table = race(title, sides, repeats, limit_s=900)
+    return [table, Text(_verdicts())]
 
 
-if __name__ == "__main__":
-    print(run())
+def read_only(reference: str, current: list[str]) -> int:
+    """Decode both files and keep nothing."""
+    import pyarrow.parquet as pq
+
+    return sum(batch.num_rows for path in (reference, *current) for batch in pq.ParquetFile(path).iter_batches())
+
+
+def _verdicts() -> str:
+    """Say what each side found; the last answer of each."""
+    answers = {}
+    for one in MEASURED:
+        if one["call"].startswith(_SIDES):
+            name = one["call"].rpartition("with_")[2] + (", text" if one["arguments"].get("codes") is False else "")
+            name += f", {len(one['arguments']['current'])} files" if len(one["arguments"]["current"]) > 1 else ""
+            answers[name] = one["result"]
+    found = "; ".join(f"{name}: {answer}" for name, answer in answers.items())
+    return (
+        f"What they answered: {found}. `number0` is the column that moved. Loopline profiles both files with the engine "
+        "`scipy`; where a model comes with its reference profile, as it does, only the window is read."
+    )

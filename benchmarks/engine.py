@@ -1,7 +1,6 @@
 """What running a pipeline adds to a step that does nothing: Loopline's runner beside kfp's local runner.
 
-kfp's defaults are a virtual environment for each step and a `pip install kfp` in it; both can be left away, at the cost of
-knowing how. The limit is a bare Python process that imports kfp's executor, which every step of kfp's has to.
+kfp's defaults are a virtual environment for each step and a `pip install kfp` in it; who knows how can leave both away. The limit is a bare Python process that imports kfp's executor, which every step of kfp's has to.
 """
 
 import contextlib
@@ -111,5 +110,8 @@ def _combine(short: Side, long: Side, further: int) -> Side:
     if not short.samples or not long.samples:
         return long
     pairs = list(zip(short.samples["seconds"], long.samples["seconds"], strict=False))
-    samples = {"s a further task": [(more - less) / further for less, more in pairs], "1 task, s": [x for x, _ in pairs]}
+    samples = {
+        "s a further task": [(more - less) / further for less, more in pairs],
+        "1 task, s": [x for x, _ in pairs],
+    }
     return Side(long.name, samples, long.role, long.note)

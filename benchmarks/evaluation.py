@@ -10,12 +10,12 @@ from benchmarks.result import Table, Text
 REPLICATES = 1000
 
 
-def with_loopline(model: str, test: str) -> int:
+def with_loopline(model: str, test: str, replicates: int = REPLICATES) -> int:
     """Evaluate as the component does, without feature importance; returns the number of metrics with an interval."""
     from loopline.components.evaluation.evaluate import Settings, evaluate
     from loopline.components.evaluation.page import evaluation_report
 
-    found = evaluate(model, test, Settings(bootstrap=REPLICATES, importance_repeats=0))
+    found = evaluate(model, test, Settings(bootstrap=replicates, importance_repeats=0))
     evaluation_report(found).write(f"{test}.html")
     return sum(entry["low"] is not None for entry in found.metrics.values())
 
@@ -60,18 +60,21 @@ def _metrics(truth, probability) -> list[float]:
     ]
 
 
-def predict_only(model: str, test: str) -> int:
+def predict_only(model: str, test: str, replicates: int) -> int:
     """Predict the rows and score them once."""
     return with_sklearn(model, test, replicates=1)
 
 
-def run(rows: int = 10_000, many: int = 1_000_000, repeats: int = 5) -> list[Table | Text]:
+def run(
+    rows: int = 10_000, many: int = 1_000_000, repeats: int = 5, replicates: int = REPLICATES
+) -> list[Table | Text]:
     """Measure each side in processes of its own.
 
     Args:
         rows: Test rows that both evaluate.
         many: Test rows that Loopline evaluates beside that; what scikit-learn would need is minutes.
         repeats: Runs of each.
+        replicates: Resamples of the bootstrap.
     """
     from benchmarks.training import make_data
     from loopline.components.training.train import train_boosted_trees
@@ -84,7 +87,7 @@ def run(rows: int = 10_000, many: int = 1_000_000, repeats: int = 5) -> list[Tab
             paths[name] = f"{folder}/{name}/train.parquet"
         params = json.dumps({"max_depth": 6})
         train_boosted_trees(paths["train"], None, f"{folder}/train/schema.json", model, params=params, rounds=50)
-        few, lots = ({"model": model, "test": paths[name]} for name in ("few", "many"))
+        few, lots = ({"model": model, "test": paths[name], "replicates": replicates} for name in ("few", "many"))
         bare = ("onnxruntime", "pyarrow.parquet", "sklearn.metrics", "sklearn.calibration")
         sides = [
             Runner("`evaluate_model`", "benchmarks.evaluation:with_loopline", few, "ours", _OURS),
@@ -94,7 +97,7 @@ def run(rows: int = 10_000, many: int = 1_000_000, repeats: int = 5) -> list[Tab
                 f"`evaluate_model`, {many:,} rows", "benchmarks.evaluation:with_loopline", lots, "other", _OURS
             ),
         ]  # fmt: skip
-        title = f"{rows:,} test rows x 20 features: ten metrics, each with an interval of {REPLICATES:,} resamples"
+        title = f"{rows:,} test rows x 20 features: ten metrics, each with an interval of {replicates:,} resamples"
         table = race(title, sides, repeats, agree=True)
     return [table, Text("`evaluate_model` also writes the report with its plots. Both compute the same ten metrics.")]
 

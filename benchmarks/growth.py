@@ -1,13 +1,17 @@
 """What each step of training costs as rows grow: ingest, validate, split, train, evaluate, one process each."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.measure import measure_in
-from benchmarks.result import Curve, Point, Text
+from benchmarks.result import Curve, Point
 
 STEPS = ("ingest", "validate", "split", "train", "evaluate")
+MEASURES = ("seconds", "CPU seconds", "peak MB")
+#: Files whose sizes are kept.
+FILES = {"CSV": "data.csv", "Parquet": "data"}
 #: Few trees: what grows is the data.
 ROUNDS = 20
 COLUMNS = 20
@@ -79,7 +83,7 @@ def evaluate(folder: str) -> None:
     evaluation_report(evaluate(model, f"{folder}/test", Settings())).write(f"{folder}/evaluation.html")
 
 
-def run(rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000), repeats: int = 5) -> list[Curve | Text]:
+def run(rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000), repeats: int = 5) -> list[Curve]:
     """Measure every step at every size, each in a process of its own.
 
     Args:
@@ -87,15 +91,14 @@ def run(rows: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000), repeat
         repeats: Runs of each; the largest size runs once where it is ten million rows or more.
     """
     sizes = [(count, COLUMNS, 1 if count >= 10_000_000 else repeats) for count in rows]
-    lines, sizes_note = measure_steps(sizes, "rows")
-    title = f"Rows of {COLUMNS} columns and a target, from CSV; {ROUNDS} trees, evaluation with importance and intervals"
-    return [Curve(title, "rows", MEASURES, lines), Text(sizes_note)]
+    lines, written = measure_steps(sizes, "rows")
+    title = (
+        f"Rows of {COLUMNS} columns and a target, from CSV; {ROUNDS} trees, evaluation with importance and intervals"
+    )
+    return [Curve(title, "rows", MEASURES, lines), Curve("The files", "rows", ("MB",), written)]
 
 
-MEASURES = ("seconds", "CPU seconds", "peak MB")
-
-
-def measure_steps(sizes: list[tuple[int, int, int]], along: str) -> tuple[dict[str, list[Point]], str]:
+def measure_steps(sizes: list[tuple[int, int, int]], along: str) -> tuple[dict, dict]:
     """Run the steps one after the other on tables of several sizes.
 
     Args:
@@ -103,14 +106,14 @@ def measure_steps(sizes: list[tuple[int, int, int]], along: str) -> tuple[dict[s
         along: ``rows`` or ``columns``, whichever grows.
 
     Returns:
-        The points of every step, and a sentence on the bytes of the largest table.
+        The points of every step, and the sizes of the files, 10**6 bytes.
     """
-    import sys
-
     lines: dict[str, list[Point]] = {step: [] for step in STEPS}
+    files: dict[str, list[Point]] = {name: [] for name in FILES}
     for rows, columns, repeats in sizes:
+        x = rows if along == "rows" else columns
         with tempfile.TemporaryDirectory(prefix="growth-benchmark-") as folder:
-            write_csv(Path(folder) / "data.csv", rows, columns)
+            write_csv(Path(folder) / FILES["CSV"], rows, columns)
             found = {step: {measure: [] for measure in MEASURES} for step in STEPS}
             for _ in range(repeats):
                 for step in STEPS:
@@ -118,10 +121,7 @@ def measure_steps(sizes: list[tuple[int, int, int]], along: str) -> tuple[dict[s
                     for measure, value in zip(MEASURES, (cost.seconds, cost.cpu, cost.peak), strict=True):
                         found[step][measure].append(value)
             for step in STEPS:
-                lines[step].append(Point(rows if along == "rows" else columns, found[step]))
-            csv, table = (Path(folder, name).stat().st_size for name in ("data.csv", "data"))
-    note = (
-        f"The largest table, {rows:,} rows x {columns + 1:,} columns, is {csv / 1e6:,.0f} MB of CSV and "
-        f"{table / 1e6:,.0f} MB of Parquet; of its rows {0.7:.0%} are trained on, {0.2:.0%} tested on."
-    )
-    return lines, note
+                lines[step].append(Point(x, found[step]))
+            for name, file in FILES.items():
+                files[name].append(Point(x, {"MB": [Path(folder, file).stat().st_size / 1e6]}))
+    return lines, files

@@ -115,7 +115,10 @@ def run(gigabytes: float = 0.4, repeats: int = 5) -> list[Table]:
             Runner("`ingest_data`", "benchmarks.ingest:to_parquet", paths, "ours", ours),
             Runner("pandas", "benchmarks.ingest:with_pandas", paths, imports=pandas),
             Runner(
-                "pandas, engine pyarrow", "benchmarks.ingest:with_pandas", {**paths, "engine": "pyarrow"}, imports=pandas
+                "pandas, engine pyarrow",
+                "benchmarks.ingest:with_pandas",
+                {**paths, "engine": "pyarrow"},
+                imports=pandas,
             ),
             Runner("pyarrow, whole table", "benchmarks.ingest:with_pyarrow", paths, imports=("pyarrow.parquet",)),
             Runner("pyarrow, streamed", "benchmarks.ingest:stream_with_pyarrow", paths, imports=("pyarrow.parquet",)),
@@ -129,9 +132,8 @@ def run(gigabytes: float = 0.4, repeats: int = 5) -> list[Table]:
         title = f"{gigabytes * 1e3:,.0f} MB of CSV, {rows:,} rows x 19 columns, to Parquet"
         table = race(title, sides, repeats, agree=True)
     note = (
-        "pyarrow streamed and polars take the types from the first rows, and stop where a later row does not fit; pandas "
-        "mixes types in one column then. `ingest_data` widens the type and reads the file again, and takes the digest of "
-        "what it wrote."
+        "pyarrow streamed and polars take the types from the first rows, and stop where a later row does not fit; "
+        "pandas mixes types in one column then. `ingest_data` widens the type and reads the file again, and takes the "
+        "digest of what it wrote."
     )
     return [table, Text(note)]
-

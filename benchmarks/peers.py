@@ -14,7 +14,7 @@ PEERS = {
     "polars": ("polars==2.1.0", "pyarrow<26"),
     "evidently": ("evidently==0.7.23", "pandas<3", "pyarrow<26"),
     "nannyml": ("nannyml==0.13.1", "pandas<3", "pyarrow<26", "statsmodels"),
-    "whylogs": ("whylogs==1.6.4", "pandas<3", "pyarrow<26", "scipy"),
+    "whylogs": ("whylogs==1.6.4", "pandas<3", "pyarrow<26", "scipy", "ipython"),
     "frouros": ("frouros==0.9.0", "pandas<3", "pyarrow<26"),
     "kserve": ("kserve==0.21.0", "xgboost-cpu==3.1.2"),
 }

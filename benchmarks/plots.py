@@ -4,12 +4,15 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.result import Curve, Result, Table
+import matplotlib
+from matplotlib.figure import Figure
 
-_COLORS = {"ours": "#0066cc", "peer": "#8a8d90", "limit": "#3e8635", "other": "#73b3f0"}
+from benchmarks.result import Curve, Result, Table
+from loopline.components.plotting import ACCENT, SERIES, THIRD, WIDTH, styled
+
+_COLORS = {"ours": ACCENT, "peer": "#9aa3ad", "limit": THIRD, "other": "#6fa3d6"}
 #: The measures that are drawn, in this order.
 _DRAWN = ("seconds", "peak MB", "s a further task", "requests/s", "rows/s")
-_LINES = ("#0066cc", "#c9190b", "#3e8635", "#f0ab00", "#5752d1", "#009596")
 
 
 def drawable(result: Result) -> bool:
@@ -34,25 +37,22 @@ def _panels(result: Result) -> list[tuple[Table | Curve, str]]:
 
 
 def _draw(result: Result, path: Path) -> None:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    # The same figures give the same bytes, and text stays text.
+    with matplotlib.rc_context({"svg.hashsalt": result.name, "svg.fonttype": "none"}):
+        _figure(_panels(result)).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
-    panels = _panels(result)
+
+@styled
+def _figure(panels: list[tuple[Table | Curve, str]]) -> Figure:
     rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     heights = [max(_height(part) for part, _ in row) for row in rows]
-    # The same figures give the same bytes, and text stays text.
-    settings = {"svg.hashsalt": result.name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(10, sum(heights)), layout="constrained")
-        FigureCanvasSVG(figure)
-        grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
-        for i, row in enumerate(rows):
-            for j, (part, measure) in enumerate(row):
-                axes = figure.add_subplot(grid[i, j])
-                (_bars if isinstance(part, Table) else _lines)(axes, part, measure)
-                axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained", facecolor="white")
+    grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
+    for i, row in enumerate(rows):
+        for j, (part, measure) in enumerate(row):
+            axes = figure.add_subplot(grid[i, j])
+            (_bars if isinstance(part, Table) else _lines)(axes, part, measure)
+    return figure
 
 
 def _height(part: Table | Curve) -> float:
@@ -69,11 +69,12 @@ def _bars(axes, table: Table, measure: str) -> None:
     highs = [side.median(measure) for side in sides]
     if max(highs) > 30 * min(highs) > 0:
         axes.set_xscale("log")
-    axes.set_title(f"{measure}" + (" (more is better)" if measure.endswith("/s") else ""), fontsize=9, loc="left")
+    axes.grid(axis="y", visible=False)
+    axes.set_title(measure + (" (more is better)" if measure.endswith("/s") else ""))
 
 
 def _lines(axes, curve: Curve, measure: str) -> None:
-    for color, (name, points) in zip(_LINES * 3, curve.lines.items(), strict=False):
+    for color, (name, points) in zip(SERIES * 2, curve.lines.items(), strict=False):
         points = [point for point in points if point.samples.get(measure)]
         sizes = [point.x for point in points]
         middles = [statistics.median(point.samples[measure]) for point in points]
@@ -83,10 +84,9 @@ def _lines(axes, curve: Curve, measure: str) -> None:
             axes.plot([point.x] * 2, [min(values), max(values)], color=color, linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.grid(color="#e0e0e0", linewidth=0.5)
     axes.set_xlabel(curve.along)
-    axes.set_title(measure, fontsize=9, loc="left")
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_title(measure)
+    axes.legend()
 
 
 def _plain(text: str) -> str:

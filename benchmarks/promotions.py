@@ -13,14 +13,23 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import markdown, spread
+from benchmarks.result import Curve, Point, Text
 
 PROCESSES = 20
-SITES = (10, 100, 1000)
+SITES = (1, 10, 100, 1000)
 _PREDICATE = {"result": "PASSED", "configuration": [], "passedTests": [], "warnedTests": [], "failedTests": []}
 
 
-def run() -> str:
-    """Promote at once and to many sites; returns Markdown tables."""
+def run(
+    processes: tuple[int, ...] = (1, 5, PROCESSES), sites: tuple[int, ...] = SITES, repeats: int = 5
+) -> list[Text | Curve]:
+    """Promote at once and to many sites.
+
+    Args:
+        processes: How many promote at once, the fewest first.
+        sites: Sites of the repositories, the fewest first.
+        repeats: Runs of each; all sites are rolled back once.
+    """
     from loopline.components.environment import environment
 
     with (
@@ -29,13 +38,30 @@ def run() -> str:
     ):
         root = Path(folder)
         images = _build_images(root)
-        spread_out = [_promote_at_once(root / f"own-{n}", _own_sites(), images) for n in range(3)]
-        crowded = [_promote_at_once(root / f"same-{n}", ["edge"] * PROCESSES, images) for n in range(3)]
-        rows = [_row("a site for each process", spread_out), _row("one site for all", crowded)]
-        growth = [_grow(root / f"grow-{sites}", sites, images) for sites in SITES]
-    headers = [f"{PROCESSES} at once", "landed", "history linear", "all, s", "one promotion, s: median (min-max)"]
-    growing = ["sites in the repository", "promote to one, s", "to all in one commit, s", "roll all back, s"]
-    return f"{markdown(headers, rows)}\n\n{markdown(growing, growth)}"
+        found = {count: [] for count in processes}
+        crowds = {count: [] for count in processes}
+        for n in range(repeats):
+            for count in processes:
+                names = [f"site-{number}" for number in range(count)]
+                found[count].append(_promote_at_once(root / f"own-{count}-{n}", names, images))
+                crowds[count].append(_promote_at_once(root / f"same-{count}-{n}", ["edge"] * count, images))
+        growth = [_grow(root / f"grow-{count}", count, images, repeats) for count in sites]
+    most = processes[-1]
+    rows = [_row("a site for each process", found[most], most), _row("one site for all", crowds[most], most)]
+    headers = [f"{most} at once", "landed", "history linear", "all, s", "one promotion, s: median (min-max)"]
+    at_once = {
+        name: [Point(count, {"seconds": [run[2] for run in runs[count]]}) for count in processes]
+        for name, runs in (("a site for each process", found), ("one site for all", crowds))
+    }
+    lines = {
+        name: [Point(count, {"seconds": taken[name]}) for count, taken in zip(sites, growth, strict=True)]
+        for name in ("promote to one site", "promote to all in one commit", "roll all back")
+    }
+    return [
+        Text(markdown(headers, rows)),
+        Curve("Promotions at the same moment, until all have landed", "promotions at once", ("seconds",), at_once),
+        Curve("One promotion, where the repository has so many sites", "sites", ("seconds",), lines),
+    ]
 
 
 def _build_images(root: Path) -> list[str]:
@@ -54,10 +80,6 @@ def _build_images(root: Path) -> list[str]:
     for image in images:
         attest_tested(image, _PREDICATE)
     return images
-
-
-def _own_sites() -> list[str]:
-    return [f"site-{number}" for number in range(PROCESSES)]
 
 
 def _make_repository(folder: Path, sites: list[str]) -> str:
@@ -93,7 +115,7 @@ def _promote_at_once(folder: Path, sites: list[str], images: list[str]) -> tuple
     bare = _make_repository(folder, sorted(set(sites)))
     context = multiprocessing.get_context("fork")  # they have imported all they need
     start, results = context.Barrier(len(sites) + 1), context.Queue()
-    pairs = list(zip(sites, images, strict=True))
+    pairs = list(zip(sites, images, strict=False))
     processes = [context.Process(target=_promote, args=(start, results, bare, *pair)) for pair in pairs]
     for process in processes:
         process.start()
@@ -122,28 +144,29 @@ def _none_lost(bare: str, found: list[tuple]) -> bool:
     return all(image in texts[site] for site, image in last.items())
 
 
-def _row(name: str, runs: list[tuple]) -> list[str]:
+def _row(name: str, runs: list[tuple], count: int) -> list[str]:
     each = [seconds for *_, times in runs for seconds in times]
     return [
         name,
-        ", ".join(f"{landed} of {PROCESSES}" for landed, *_ in runs),
+        ", ".join(f"{landed} of {count}" for landed, *_ in runs),
         "yes" if all(linear for _, linear, *_ in runs) else "NO",
         spread([seconds for _, _, seconds, _ in runs]),
         spread(each, 2),
     ]
 
 
-def _grow(folder: Path, count: int, images: list[str]) -> list[str]:
+def _grow(folder: Path, count: int, images: list[str], repeats: int) -> dict[str, list[float]]:
     from loopline.components.delivery.promotion import promote
     from loopline.components.delivery.rollback import rollback
 
     sites = [f"site-{number}" for number in range(count)]
     bare = _make_repository(folder, sites)
     every = ",".join(sites)
-    one = [_seconds(promote, bare, sites[0], image) for image in images[:5]]
-    to_all = [_seconds(promote, bare, every, image) for image in images[5:8]]
-    back = [_seconds(rollback, bare, every)]
-    return [f"{count:,}", spread(one, 2), spread(to_all, 2), spread(back, 2)]
+    return {
+        "promote to one site": [_seconds(promote, bare, sites[0], image) for image in images[:repeats]],
+        "promote to all in one commit": [_seconds(promote, bare, every, image) for image in images[-repeats:]],
+        "roll all back": [_seconds(rollback, bare, every)],
+    }
 
 
 def _seconds(function, *arguments) -> float:

@@ -24,6 +24,7 @@ class Runner:
         imports: Modules imported before the clock starts: the work is timed, not the start.
         peer: The environment of ``PEERS`` it needs; none for Loopline's own.
         note: See ``Side``.
+        most: Runs after which it stands aside, because they take long; 0 for as many as the others.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Runner:
     imports: tuple[str, ...] = ()
     peer: str = ""
     note: str = ""
+    most: int = 0
 
 
 def race(title: str, runners: Sequence[Runner], repeats: int, limit_s: float = 120.0, agree: bool = False) -> Table:
@@ -53,9 +55,9 @@ def race(title: str, runners: Sequence[Runner], repeats: int, limit_s: float = 1
     """
     costs = {runner.name: [] for runner in runners}
     failures: dict[str, str] = {}
-    for _ in range(repeats):
+    for turn in range(repeats):
         for runner in runners:
-            if runner.name in failures:
+            if runner.name in failures or 0 < runner.most <= turn:
                 continue
             try:
                 costs[runner.name].append(_run(runner, limit_s))

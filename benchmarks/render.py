@@ -9,18 +9,21 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.result import Curve, Point, Result, Side, Table, Text, load_results
 
 PAGE = Path(__file__).with_name("README.md")
+#: Measures for which a side is a limit; how much memory such a side takes says nothing, unless it has nothing else.
+_LIMITED = ("seconds", "s a further task", "rows/s")
 #: Sides that are nearer than this to each other are not told apart.
 _EQUAL = 1.02
 _INTRODUCTION = """# Measurements
 
 Written by `python3 make.py bench [NAME ...]`, which measures on your machine what is below, keeps the raw samples in
-[results](results), and writes this page from them; without a name it runs what is quick, `--list` shows all and `--render`
-only writes the page. Do not edit it.
+[results](results), and writes this page from them. Without a name it runs what is quick; `--list` shows all, and
+`--render` only writes the page. Do not edit it.
 
-Every side runs in a process of its own, and the sides take turns. Figures are the median (smallest-largest) of the runs.
-Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads; peak MB is the resident
-memory of the whole process (2^20 bytes). **A limit** is what no program can beat on that machine with the same format, such
-as only reading the file. Where the ranges of two sides overlap or come within 2% of each other, neither wins. `over` is times the figure of Loopline."""
+Every side runs in a process of its own, and the sides take turns. Figures are the median (smallest-largest) of the
+runs. Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads; peak MB is the
+resident memory of the whole process (2^20 bytes). A limit is what cannot be avoided on that machine with the same
+format, such as only reading the file. Where the ranges of two sides overlap or come within 2% of each other, neither
+wins. `over` is the figure beside Loopline's."""
 
 
 def render_page(results: dict[str, Result] | None = None, page: Path = PAGE) -> Path:
@@ -77,7 +80,9 @@ def _footnote(result: Result, usual: Result | None) -> str:
     if usual is None or _machine(result) != _machine(usual):
         words.append(_machine(result))
     if usual:
-        other = [f"{name} {version}" for name, version in result.versions.items() if usual.versions.get(name) != version]
+        other = [
+            f"{name} {version}" for name, version in result.versions.items() if usual.versions.get(name) != version
+        ]
         words += [f"then with {', '.join(other)}"] if other else []
     if not result.versions:
         words.append("with that day's `constraints.txt`")
@@ -106,7 +111,6 @@ def _table(table: Table) -> list[str]:
     notes = [f"{side.name}: {side.note}." for side in table.sides if side.note]
     counts = [len(side.samples[first]) for side in table.sides if side.samples.get(first)]
     runs = f"{min(counts)}" if min(counts, default=0) == max(counts, default=0) else f"{min(counts)} to {max(counts)}"
-    # Some lists are kept to a few lines on purpose: they are read beside the table.
     return [
         f"{table.title}. Runs: {runs}.",
         markdown(headers, rows),
@@ -121,11 +125,11 @@ def verdicts(table: Table) -> list[str]:
         ours, peers = table.measured("ours", measure), table.measured("peer", measure)
         if ours and peers:
             sentences.append(_verdict(measure, ours[0], peers[0]))
-    first = table.measures[0]
-    ours, limits = table.measured("ours", first), table.measured("limit", first)
-    if ours and limits:
-        ratio = ours[0].median(first) / limits[0].median(first)
-        sentences.append(f"{ours[0].name} takes {ratio:.2f} times the limit.")
+    for measure in table.measures:
+        ours, limits = table.measured("ours", measure), table.measured("limit", measure)
+        if ours and limits and (measure in _LIMITED or len(limits[0].samples) == 1):
+            ratio = ours[0].median(measure) / limits[0].median(measure)
+            sentences.append(f"{measure[0].upper()}{measure[1:]}: {ours[0].name} is at {ratio:.2f} times the limit.")
     return sentences
 
 
@@ -170,9 +174,13 @@ def _curve(curve: Curve) -> list[str]:
     for measure in curve.measures:
         rows = []
         for name, points in curve.lines.items():
-            found = {point.x: point.samples.get(measure) for point in points}
+            found = {point.x: point.samples[measure] for point in points if measure in point.samples}
+            if not found:
+                continue
             power = exponent(points, measure)
-            rows.append([name, *(_cell(found.get(size)) for size in sizes), "-" if power is None else f"k = {power:.2f}"])
+            rows.append(
+                [name, *(_cell(found.get(size)) for size in sizes), "-" if power is None else f"k = {power:.2f}"]
+            )
         parts.append(markdown([f"{measure}, by {curve.along}", *(f"{size:,.0f}" for size in sizes), "growth"], rows))
     return parts
 
@@ -204,5 +212,3 @@ def _short(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3g}"
-
-
