@@ -118,6 +118,6 @@ def _verdicts() -> str:
             answers[name] = one["result"]
     found = "; ".join(f"{name}: {answer}" for name, answer in answers.items())
     return (
-        f"What they answered: {found}. `number0` is the column that moved. Loopline profiles both files with the engine "
-        "`scipy`; where a model comes with its reference profile, as it does, only the window is read."
+        f"What they answered: {found}. `number0` is the column that moved. Loopline profiles both files here, with the "
+        "engine `scipy`; a model comes with its reference profile, so that a window alone is read."
     )

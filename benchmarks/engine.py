@@ -1,6 +1,7 @@
 """What running a pipeline adds to a step that does nothing: Loopline's runner beside kfp's local runner.
 
-kfp's defaults are a virtual environment for each step and a `pip install kfp` in it; who knows how can leave both away. The limit is a bare Python process that imports kfp's executor, which every step of kfp's has to.
+kfp's defaults are a virtual environment for each step and a `pip install kfp` in it; who knows how can leave both away.
+The limit is a bare Python process that imports kfp's executor, which every step of kfp's has to.
 """
 
 import contextlib

@@ -1,23 +1,22 @@
 """Time and memory of building a model image, into a registry and into an OCI layout, and of fetching it."""
 
 import contextlib
-import importlib.util
 import os
 import shutil
-import statistics
+import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import markdown, measure, spread
-from loopline.components.data.schema import Column, Schema
-from loopline.components.delivery import build as delivery
-from loopline.components.delivery import fetch as fetching
-from loopline.components.environment import environment
-from loopline.components.model.directory import Manifest, seal_model
+from benchmarks.measure import measure
+from benchmarks.race import Runner, race
+from benchmarks.result import Table, Text
 
 
 def write_model(folder: Path, size: int) -> Path:
     """Write a model directory whose model is ``size`` bytes that nothing can make smaller."""
+    from loopline.components.data.schema import Column, Schema
+    from loopline.components.model.directory import Manifest, seal_model
+
     folder.mkdir(parents=True)
     with open(folder / "model.onnx", "wb") as stream:
         for start in range(0, size, 2**20):
@@ -29,45 +28,82 @@ def write_model(folder: Path, size: int) -> Path:
 
 def build(model: str, image: str) -> str:
     """Build and store an image."""
-    return delivery.build_image(model, image, version=1)
+    from loopline.components.delivery.build import build_image
+
+    return build_image(model, image, version=1)
 
 
 def fetch(image: str, folder: str) -> int:
     """Fetch an image; returns the files of its model."""
-    return len(list(fetching.fetch_image(image, folder).folder.iterdir()))
+    shutil.rmtree(folder, ignore_errors=True)
+    from loopline.components.delivery.fetch import fetch_image
+
+    return len(list(fetch_image(image, folder).folder.iterdir()))
 
 
-def build_with_olot(model: str, layout: str) -> str:
-    """Add the model to the same base with olot, which does not list, sign or push it."""
+def build_with_olot(model: str, layout: str, place: str) -> str:
+    """Add the model to the same base with olot, and push that with skopeo."""
     from modelcar_base_image.embedded_oci_layout import embedded_oci_layout
     from olot.basics import oci_layers_on_top
 
+    shutil.rmtree(layout, ignore_errors=True)
     embedded_oci_layout(layout)
     oci_layers_on_top(layout, sorted(Path(model).iterdir()))
-    return layout
+    return _copy(f"oci:{layout}:latest", place) if place else layout
 
 
-def run(megabytes: tuple[int, ...] = (10, 1000), repeats: int = 3) -> str:
-    """Measure each case in processes of its own; returns a Markdown table.
+def build_with_buildah(model: str, place: str) -> str:
+    """Put the model into an image with buildah and push it."""
+    container = subprocess.run(
+        ["buildah", "from", "scratch"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(["buildah", "copy", "--quiet", container, model, "/models"], check=True, capture_output=True)
+    subprocess.run(["buildah", "commit", "--quiet", "--rm", container, "benchmark"], check=True, capture_output=True)
+    subprocess.run(["buildah", "push", "--quiet", *_PLAIN, "benchmark", place], check=True, capture_output=True)
+    return place
+
+
+def fetch_with_skopeo(image: str, folder: str) -> int:
+    """Copy an image to a folder; returns its files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _copy(image.replace("oci://", "docker://"), f"dir:{folder}", "--src-tls-verify=false")
+    return len(list(Path(folder).iterdir()))
+
+
+def _copy(source: str, target: str, plain: str = "--dest-tls-verify=false") -> str:
+    # The registry of this machine speaks plain HTTP.
+    words = ["skopeo", "copy", "--quiet", "--multi-arch=all", "--preserve-digests", plain, source, target]
+    subprocess.run(words, check=True, capture_output=True)
+    return target
+
+
+_PLAIN = ("--tls-verify=false",)
+
+
+def run(megabytes: tuple[int, ...] = (10, 200), repeats: int = 5) -> list[Table | Text]:
+    """Measure each side in processes of its own.
 
     Args:
-        megabytes: Sizes of the model, 10**6 bytes; models of 1 GB and more are measured once.
-        repeats: Runs of each case with a smaller one.
+        megabytes: Sizes of the model, 10**6 bytes.
+        repeats: Runs of each.
     """
-    rows = []
+    from loopline.components.environment import environment
+
+    parts = []
     with tempfile.TemporaryDirectory(prefix="image-benchmark-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         stack.enter_context(environment({"LOOPLINE_HOME": str(folder / "home")}))
-        places = {"OCI layout": f"oci:{folder}/layout"} | _registry(folder, stack)
+        places = {"an OCI layout": f"oci:{folder}/layout", **_registry(folder, stack)}
         for size in megabytes:
             model = write_model(folder / f"model-{size}", size * 10**6)
             for kind, place in places.items():
-                rows += _measure(model, size, kind, place, folder, repeats if size < 1000 else 1)
-    return (
-        f"{markdown(['case', 'model MB', 'seconds', 'peak MB', 'growth MB', 'growth / largest layer'], rows)}\n\n"
-        "Seconds after imports, of building, storing, listing and signing; a run is to a new place each. Growth is the "
-        "peak over what the process held before."
+                parts += _tables(model, size, kind, place, folder, repeats)
+    note = (
+        "Loopline also lists what is in the image (SBOM), signs it and verifies the signature when it fetches; the "
+        "others do not. The memory of skopeo and buildah, which are programs of their own, is not counted. A registry "
+        "is Debian's docker-registry on this machine."
     )
+    return [*parts, Text(note)]
 
 
 def _registry(folder: Path, stack: contextlib.ExitStack) -> dict[str, str]:
@@ -76,30 +112,35 @@ def _registry(folder: Path, stack: contextlib.ExitStack) -> dict[str, str]:
         return {}
     from tests.delivery_registry import run_registry
 
-    return {"docker-registry": stack.enter_context(run_registry(folder / "registry")).image("benchmark")}
+    return {"a registry": stack.enter_context(run_registry(folder / "registry")).image("benchmark")}
 
 
-def _measure(model: Path, size: int, kind: str, place: str, folder: Path, repeats: int) -> list[list[str]]:
-    costs: dict[str, list] = {}
-    for number in range(repeats):
-        built = measure("benchmarks.image", "build", model=str(model), image=f"{place}-{size}-{number}")
-        target = folder / "fetched"
-        fetched = measure("benchmarks.image", "fetch", image=built.result, folder=str(target))
-        shutil.rmtree(target)
-        costs.setdefault(f"build, {kind}", []).append(built)
-        costs.setdefault(f"fetch, {kind}", []).append(fetched)
-        if kind == "OCI layout" and importlib.util.find_spec("olot"):
-            layout = str(folder / f"olot-{size}-{number}")
-            alone = measure("benchmarks.image", "build_with_olot", model=str(model), layout=layout)
-            costs.setdefault("olot, the layers alone, OCI layout", []).append(alone)
-    rows = []
-    for case, found in costs.items():
-        growth = [cost.peak - cost.before for cost in found]
-        ratio = statistics.median(growth) * 2**20 / 10**6 / max(size, 1.3)  # a base layer is 1.3 MB
-        seconds, peak = spread([cost.seconds for cost in found], 2), spread([cost.peak for cost in found], 0)
-        rows.append([case, size, seconds, peak, spread(growth, 0), f"{ratio:.2f}"])
-    return rows
+def _tables(model: Path, size: int, kind: str, place: str, folder: Path, repeats: int) -> list[Table]:
+    remote = place.startswith("docker:")
+    image = f"{place}-{size}"
+    builders = [
+        Runner("Loopline", "benchmarks.image:build", {"model": str(model), "image": image}, "ours", _BUILD),
+        Runner(
+            "olot, then skopeo" if remote else "olot", "benchmarks.image:build_with_olot",
+            {"model": str(model), "layout": str(folder / "olot"), "place": f"{image}-olot" if remote else ""},
+            peer="olot", imports=("olot.basics", "modelcar_base_image.embedded_oci_layout"),
+        ),
+    ]  # fmt: skip
+    if remote:
+        missing = "" if shutil.which("buildah") else "there is no buildah on this machine"
+        arguments = {"model": str(model), "place": f"{image}-buildah"}
+        builders.append(Runner("buildah", "benchmarks.image:build_with_buildah", arguments, missing=missing))
+    built = race(f"Build an image of a model of {size} MB into {kind}", builders, repeats)
+    digest = measure("benchmarks.image", "build", model=str(model), image=image).result
+    target = {"image": digest, "folder": str(folder / "fetched")}
+    fetchers = [Runner("Loopline", "benchmarks.image:fetch", target, "ours", _FETCH)]
+    if remote:
+        missing = "" if shutil.which("skopeo") else "there is no skopeo on this machine"
+        arguments = {**target, "folder": str(folder / "copied")}
+        fetchers.append(Runner("skopeo", "benchmarks.image:fetch_with_skopeo", arguments, missing=missing))
+        return [built, race(f"Fetch that image from {kind}", fetchers, repeats)]
+    return [built]
 
 
-if __name__ == "__main__":
-    print(run())
+_BUILD = ("loopline.components.delivery.build",)
+_FETCH = ("loopline.components.delivery.fetch",)

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Runs a function named on the command line and prints what it cost as one line of JSON.
 _PROGRAM = """
-import importlib, json, sys, time
+import importlib, json, os, sys, time
 def resident(field):
     # Not getrusage: its peak is inherited from the process that started this one.
     with open("/proc/self/status") as lines:
@@ -21,9 +21,9 @@ module, function, arguments, imports = sys.argv[1], sys.argv[2], *map(json.loads
 call = getattr(importlib.import_module(module), function)
 for name in imports:
     importlib.import_module(name)
-before, start, cpu = resident("VmRSS"), time.perf_counter(), time.process_time()
+before, start, cpu = resident("VmRSS"), time.perf_counter(), sum(os.times()[:4])
 result = call(**arguments)
-seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+seconds, cpu = time.perf_counter() - start, sum(os.times()[:4]) - cpu
 cost = {"seconds": seconds, "cpu": cpu, "before": before, "peak": resident("VmHWM"), "result": result}
 print("MEASURED " + json.dumps(cost))
 """
@@ -45,7 +45,7 @@ class Cost:
         before: Resident memory before the call, MB (2**20 bytes), the module imported.
         peak: Peak resident memory of the process, MB.
         result: What the function returned, if JSON can hold it.
-        cpu: CPU seconds of the call, all threads together; child processes left out.
+        cpu: CPU seconds of the call, of all threads and child processes.
     """
 
     seconds: float

@@ -16,6 +16,7 @@ PEERS = {
     "nannyml": ("nannyml==0.13.1", "pandas<3", "pyarrow<26", "statsmodels"),
     "whylogs": ("whylogs==1.6.4", "pandas<3", "pyarrow<26", "scipy", "ipython"),
     "frouros": ("frouros==0.9.0", "pandas<3", "pyarrow<26"),
+    "olot": ("olot==1.2.1", "modelcar-base-image==0.1.0"),
     "kserve": ("kserve==0.21.0", "xgboost-cpu==3.1.2"),
 }
 _LIMIT_S = 600

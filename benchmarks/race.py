@@ -24,6 +24,7 @@ class Runner:
         imports: Modules imported before the clock starts: the work is timed, not the start.
         peer: The environment of ``PEERS`` it needs; none for Loopline's own.
         note: See ``Side``.
+        missing: Why it cannot run on this machine; empty where it can.
         most: Runs after which it stands aside, because they take long; 0 for as many as the others.
     """
 
@@ -34,6 +35,7 @@ class Runner:
     imports: tuple[str, ...] = ()
     peer: str = ""
     note: str = ""
+    missing: str = ""
     most: int = 0
 
 
@@ -54,7 +56,7 @@ def race(title: str, runners: Sequence[Runner], repeats: int, limit_s: float = 1
         RuntimeError: One of Loopline's own sides failed, or the sides disagree.
     """
     costs = {runner.name: [] for runner in runners}
-    failures: dict[str, str] = {}
+    failures = {runner.name: runner.missing for runner in runners if runner.missing}
     for turn in range(repeats):
         for runner in runners:
             if runner.name in failures or 0 < runner.most <= turn:

@@ -20,7 +20,7 @@ Written by `python3 make.py bench [NAME ...]`, which measures on your machine wh
 `--render` only writes the page. Do not edit it.
 
 Every side runs in a process of its own, and the sides take turns. Figures are the median (smallest-largest) of the
-runs. Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads; peak MB is the
+runs. Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads and child processes; peak MB is the
 resident memory of the whole process (2^20 bytes). A limit is what cannot be avoided on that machine with the same
 format, such as only reading the file. Where the ranges of two sides overlap or come within 2% of each other, neither
 wins. `over` is the figure beside Loopline's."""
