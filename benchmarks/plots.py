@@ -44,6 +44,7 @@ def _draw(result: Result, path: Path) -> None:
 
 @styled
 def _figure(panels: list[tuple[Table | Curve, str]]) -> Figure:
+    several = len({part.title for part, _ in panels}) > 1
     rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     heights = [max(_height(part) for part, _ in row) for row in rows]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained", facecolor="white")
@@ -52,6 +53,9 @@ def _figure(panels: list[tuple[Table | Curve, str]]) -> Figure:
         for j, (part, measure) in enumerate(row):
             axes = figure.add_subplot(grid[i, j])
             (_bars if isinstance(part, Table) else _lines)(axes, part, measure)
+            title = measure + (" (more is better)" if measure.endswith("/s") else "")
+            # Several parts in one figure are told apart by what their titles begin with.
+            axes.set_title(f"{part.title.partition(',')[0][:48]}: {title}" if several else title, fontsize=10)
     return figure
 
 
@@ -70,7 +74,6 @@ def _bars(axes, table: Table, measure: str) -> None:
     if max(highs) > 30 * min(highs) > 0:
         axes.set_xscale("log")
     axes.grid(axis="y", visible=False)
-    axes.set_title(measure + (" (more is better)" if measure.endswith("/s") else ""))
 
 
 def _lines(axes, curve: Curve, measure: str) -> None:
@@ -85,7 +88,6 @@ def _lines(axes, curve: Curve, measure: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel(curve.along)
-    axes.set_title(measure)
     axes.legend()
 
 

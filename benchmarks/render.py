@@ -9,6 +9,8 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.result import Curve, Point, Result, Side, Table, Text, load_results
 
 PAGE = Path(__file__).with_name("README.md")
+#: A load average above which the machine had more to do than to measure.
+_BUSY = 1.0
 #: Measures for which a side is a limit; how much memory such a side takes says nothing, unless it has nothing else.
 _LIMITED = ("seconds", "s a further task", "rows/s")
 #: Sides that are nearer than this to each other are not told apart.
@@ -20,10 +22,10 @@ Written by `python3 make.py bench [NAME ...]`, which measures on your machine wh
 `--render` only writes the page. Do not edit it.
 
 Every side runs in a process of its own, and the sides take turns. Figures are the median (smallest-largest) of the
-runs. Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads and child processes; peak MB is the
-resident memory of the whole process (2^20 bytes). A limit is what cannot be avoided on that machine with the same
-format, such as only reading the file. Where the ranges of two sides overlap or come within 2% of each other, neither
-wins. `over` is the figure beside Loopline's."""
+runs. Seconds are wall time, after imports where nothing else is said; CPU seconds are of all threads and child
+processes; peak MB is the resident memory of the whole process (2^20 bytes). A limit is what cannot be avoided on that
+machine with the same format, such as only reading the file. Where the ranges of two sides overlap or come within 2% of
+each other, neither wins. `over` is the figure beside Loopline's."""
 
 
 def render_page(results: dict[str, Result] | None = None, page: Path = PAGE) -> Path:
@@ -86,6 +88,8 @@ def _footnote(result: Result, usual: Result | None) -> str:
         words += [f"then with {', '.join(other)}"] if other else []
     if not result.versions:
         words.append("with that day's `constraints.txt`")
+    if float(result.machine.get("load", 0)) > _BUSY:
+        words.append(f"**the machine was busy** (load {result.machine['load']} when it began)")
     if result.peers:
         words.append("fetched: " + ", ".join(f"{name} {version}" for name, version in sorted(result.peers.items())))
     if result.machine.get("commit"):
