@@ -9,8 +9,8 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.result import Curve, Point, Result, Side, Table, Text, load_results
 
 PAGE = Path(__file__).with_name("README.md")
-#: A load average above which the machine had more to do than to measure.
-_BUSY = 1.0
+#: Cores that others keep busy above which a reader must know of it.
+_BUSY = 0.3
 #: Measures for which a side is a limit; how much memory such a side takes says nothing, unless it has nothing else.
 _LIMITED = ("seconds", "s a further task", "rows/s")
 #: Sides that are nearer than this to each other are not told apart.
@@ -88,8 +88,8 @@ def _footnote(result: Result, usual: Result | None) -> str:
         words += [f"then with {', '.join(other)}"] if other else []
     if not result.versions:
         words.append("with that day's `constraints.txt`")
-    if float(result.machine.get("load", 0)) > _BUSY:
-        words.append(f"**the machine was busy** (load {result.machine['load']} when it began)")
+    if float(result.machine.get("busy", 0)) > _BUSY:
+        words.append(f"**others kept {result.machine['busy']} cores busy** when it began or ended")
     if result.peers:
         words.append("fetched: " + ", ".join(f"{name} {version}" for name, version in sorted(result.peers.items())))
     if result.machine.get("commit"):

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -184,9 +185,22 @@ def describe_machine() -> dict[str, str]:
         "memory": f"{memory:.0f} GiB",
         "system": system,
         "python": f"Python {platform.python_version()}",
-        "load": f"{os.getloadavg()[0]:.1f}",
+        "busy": f"{busy_cores():.1f}",
         "commit": _commit(),
     }
+
+
+def busy_cores(seconds: float = 2.0) -> float:
+    """Return how many cores others keep busy, while this process sleeps for so long."""
+
+    def used() -> int:
+        # user, nice, system, and interrupts; idle and waiting are the fourth and fifth.
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4]
+
+    before = used()
+    time.sleep(seconds)
+    return (used() - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
 def _commit() -> str:
