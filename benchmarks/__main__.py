@@ -88,7 +88,8 @@ def _run_here(name: str, folder: Path = RESULTS) -> None:
     machine, start = describe_machine(), time.perf_counter()
     found = benchmark.load()(**(benchmark.options or {}))
     parts = [Text(found)] if isinstance(found, str) else found
-    took = time.perf_counter() - start  # and then, whether the machine was left alone
+    took = time.perf_counter() - start
+    # At either end.
     machine["busy"] = max(machine["busy"], describe_machine()["busy"])
     versions = describe_versions()
     Result(name, benchmark.title, parts, today(), took, machine, versions, peers.USED, measure.MEASURED).save(folder)
