@@ -96,7 +96,7 @@ def page_text(text: str, results: dict[str, Result]) -> str:
         mark = re.compile(rf"(<!-- computed: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if not mark.search(text):
             raise ValueError(f"{PAGE.name} has no mark for the table {name!r}")
-        text = mark.sub(lambda found, table=table: f"{found[1]}{table}\n{found[2]}", text)
+        text = mark.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
     return text
 
 
