@@ -141,7 +141,8 @@ def _run(rows: int, rounds: int, folder: Path) -> str:
     start = time.perf_counter()
     size = write_files(data, rows) if not data.is_dir() else sum(f.stat().st_size for f in data.iterdir()) / 2**20
     print(f"{size:,.0f} MB of Parquet after {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    os.environ.update(LOOPLINE_HOME=f"{folder}/home", LOOPLINE_MEMORY_LIMIT=LIMIT)
+    # Steps forked from one process cannot be told apart by their command lines.
+    os.environ.update(LOOPLINE_HOME=f"{folder}/home", LOOPLINE_MEMORY_LIMIT=LIMIT, LOOPLINE_FRESH_STEPS="1")
     given = {"uri": str(data), "target": "target", "name": "large", "rounds": rounds, "params": '{"max_depth": 6}'}
     with StepMemory() as memory:
         done = run_pipeline("training", given, Progress(sys.stderr))

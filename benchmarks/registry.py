@@ -30,6 +30,7 @@ BENCHMARKS = {
     "contracts": Benchmark("Component bodies", "contracts"),
     "engine": Benchmark("What the engine adds to a step", "engine"),
     "pipeline": Benchmark("The demo, step by step", "pipeline"),
+    "overhead": Benchmark("The training pipeline against the same work in one process", "overhead"),
     "compile": Benchmark("Compiling a pipeline", "compiling"),
     "submit": Benchmark("Submitting a pipeline", "submit"),
     "ingest": Benchmark("Ingest of CSV", "ingest"),
@@ -38,9 +39,13 @@ BENCHMARKS = {
     "training-large": Benchmark(
         "train_xgboost on 10 million rows", "training", quick=False, options={"rows": 10_000_000, "others": False}
     ),
+    "sweep": Benchmark("A sweep of 20 trials on two cores", "sweep"),
     "evaluation": Benchmark("Evaluating a model, with intervals", "evaluation"),
     "rows": Benchmark("The steps of training as rows grow", "growth"),
     "columns": Benchmark("The steps of training as columns grow", "growth_columns"),
+    "partitions": Benchmark("Preparing a table in partitions", "partitions"),
+    "outofcore": Benchmark("The training pipeline on 100 million rows", "out_of_core", quick=False),
+    "scoring": Benchmark("Batch scoring of the flights", "scoring"),
     "drift": Benchmark("Drift between two tables", "drift_speed"),
     "drift-large": Benchmark(
         "A drift verdict on a million rows, and on a hundred million",
