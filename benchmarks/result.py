@@ -190,7 +190,7 @@ def describe_machine() -> dict[str, str]:
     }
 
 
-def busy_cores(seconds: float = 2.0) -> float:
+def busy_cores(seconds: float = 1.0) -> float:
     """Return how many cores others keep busy, while this process sleeps for so long."""
 
     def used() -> int:

@@ -1,5 +1,7 @@
 """Every benchmark runs, on the smallest sizes that it can: what it says at these is of no interest."""
 
+import shutil
+
 import pytest
 
 from benchmarks import (
@@ -9,6 +11,7 @@ from benchmarks import (
     evaluation,
     growth,
     growth_columns,
+    image,
     ingest,
     peers,
     promotions,
@@ -72,6 +75,16 @@ def test_growth_of_rows_and_columns(monkeypatch):
     assert [point.x for point in curve.lines["train"]] == [4]
     monkeypatch.setattr(growth, "measure_steps", lambda sizes, along: ({along: sizes}, {}))
     assert growth.run(rows=(100, 10_000_000), repeats=5)[0].lines == {"rows": [(100, 20, 5), (10_000_000, 20, 1)]}
+
+
+@pytest.mark.skipif(not shutil.which("docker-registry") or not shutil.which("skopeo"), reason="needs both programs")
+def test_image():
+    parts = image.run(megabytes=(1,), repeats=1)
+    assert check(parts, Table, "Fetch").measured("peer", "seconds")
+    into = next(part for part in parts if part.title.endswith("into a registry"))
+    assert into.measured("ours", "seconds")
+    buildah = next(side for side in into.sides if side.name == "buildah")
+    assert buildah.samples or buildah.note == "there is no buildah on this machine"
 
 
 def test_promotions():
