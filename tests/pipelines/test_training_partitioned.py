@@ -30,7 +30,8 @@ def test_partitions_give_the_model_that_the_whole_table_gives(bundled, files):
     manifests = [read_manifest(model) for model in models]
     for name in ("model.onnx", "reference-profile.json", "golden.parquet"):
         assert (models[0] / name).read_bytes() == (models[1] / name).read_bytes(), name
-    assert manifests[0].training == manifests[1].training
+    by_a_step = {**manifests[0].training, "component": "train_distributed", "workers": 1}
+    assert manifests[1].training == by_a_step
     assert {"profile-partition-3", "prepare-partition-3"} <= parts.seconds.keys()
     assert "prepare-partition-4" not in parts.seconds
     for side in ("train", "validation", "test"):
@@ -65,3 +66,12 @@ def test_a_partition_that_cannot_be_read_names_its_file(files):
         run_pipeline("training-partitioned", {**QUICK, "uri": str(files), "name": "parts"})
     assert caught.value.step.startswith("profile-partition")
     assert f"{broken} is not a Parquet file" in caught.value.message
+
+
+def test_a_model_of_two_workers_is_judged_and_promoted(files):
+    given = {"uri": str(files), "target": "target", "name": "cells", "rounds": 20, "most": 2, "workers": 2}
+    run = run_pipeline("training-partitioned", given)
+    assert (run.outputs["verdict"], run.outputs["version"]) == ("promote", 1)
+    trained = read_manifest(run.outputs["model"].path).training
+    assert (trained["component"], trained["workers"]) == ("train_distributed", 2)
+    assert run.artifact("evaluate-model", "metrics").metadata["roc_auc"] > 0.95
