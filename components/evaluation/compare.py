@@ -138,8 +138,7 @@ def compare(challenger: str | Path, champion: str | Path, test: str | Path, cont
         predictors["champion"] = load_predictor(champion)
     columns = _needed_columns(predictors, test)
     rows = TestRows.find(test, new.target, columns)
-    scored = score_rows(rows, predictors, columns)
-    truth, scores = scored.truth, scored.scores
+    truth, scores = score_rows(rows, predictors, columns)
     sides = {name: _side(one.manifest, metric, truth, scores[name]) for name, one in predictors.items()}
     if same:
         sides["champion"] = sides["challenger"]

@@ -160,14 +160,14 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
     features, random = predictor.features.names, np.random.default_rng([settings.seed, 2])
     rows = TestRows.find(test, manifest.target, [*features, *settings.slices])
     chosen = choose_importance_rows(rows.rows, len(features), settings.importance_repeats, random)
-    scored = score_rows(rows, {"model": predictor}, features, settings.slices, chosen)
-    truth, scores = scored.truth, scored.scores["model"]
+    truth, scored = score_rows(rows, {"model": predictor}, features)
+    scores = scored["model"]
     measured = score_with_intervals(manifest.task, truth, scores, settings.threshold, settings.bootstrap, settings.seed)
     metrics = measured.metrics
     importance = []
     if settings.importance_repeats:
         importance = permutation_importance(
-            predictor, scored.picked, truth[chosen], settings.importance_repeats, random
+            predictor, rows.take(features, chosen), truth[chosen], settings.importance_repeats, random
         )
     binary = manifest.task == "binary"
     evaluation = Evaluation(
@@ -178,7 +178,7 @@ def evaluate(model: str | Path, test: str | Path, settings: Settings) -> Evaluat
         unlabeled=rows.unlabeled,
         metrics=metrics,
         baseline=score_constant(manifest.task, len(manifest.classes), truth, settings.threshold),
-        slices=_score_all_slices(manifest.task, scored.kept, truth, scores, settings),
+        slices=_score_all_slices(manifest.task, rows.read(settings.slices), truth, scores, settings),
         importance=importance,
         importance_rows=len(chosen),
         resampled=measured.resampled,

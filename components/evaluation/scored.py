@@ -83,43 +83,57 @@ class TestRows:
             keep = is_labeled(batch.column(self.target))
             yield batch if keep.all() else batch.filter(pa.array(keep))
 
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Read columns of all labeled rows.
 
-@dataclass(frozen=True)
-class Scored:
-    """What models say of labeled rows, and what of the rows themselves is needed later.
+        Args:
+            columns: The columns wanted.
 
-    Attributes:
-        truth: Class positions or values, shape (rows,).
-        scores: By the models' names, in double precision: probabilities that sum to one, shape (rows, classes), or
-            values, shape (rows,).
-        kept: The columns asked for, of all rows; text as codes.
-        picked: The rows asked for, with all columns.
-    """
+        Returns:
+            The columns, text as codes.
+        """
+        parts = [_encode_text(batch.select(list(columns))) for batch in self.batches(columns)] if columns else []
+        return pa.Table.from_batches(parts).unify_dictionaries() if parts else pa.table({})
 
-    truth: np.ndarray
-    scores: dict[str, np.ndarray]
-    kept: pa.Table
-    picked: pa.Table
+    def take(self, columns: Sequence[str], positions: np.ndarray) -> pa.Table:
+        """Read some of the labeled rows.
+
+        Args:
+            columns: The columns wanted beside the target.
+            positions: Which rows, ascending.
+
+        Returns:
+            The rows.
+        """
+        parts, start = [], 0
+        for batch in self.batches(columns):
+            low, high = np.searchsorted(positions, [start, start + batch.num_rows])
+            parts.append(pa.Table.from_batches([batch]).take(pa.array(positions[low:high] - start)))
+            start += batch.num_rows
+        return pa.concat_tables(parts)
+
+
+def _encode_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def score_rows(
-    rows: TestRows,
-    predictors: Mapping[str, Predictor],
-    columns: Sequence[str],
-    keep: Sequence[str] = (),
-    pick: np.ndarray | None = None,
-) -> Scored:
+    rows: TestRows, predictors: Mapping[str, Predictor], columns: Sequence[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Predict a test table a batch at a time, so that it never is in memory whole.
+
+    Nothing else is kept meanwhile: small things between the large ones that a prediction takes and gives back would
+    leave holes in memory, a gigabyte for 20 million rows.
 
     Args:
         rows: The labeled rows.
         predictors: Models of one task, target and classes, by name.
         columns: The features of all of them.
-        keep: Columns to keep.
-        pick: Positions of rows to keep, ascending.
 
     Returns:
-        Truth and scores.
+        The truth, class positions or values of shape (rows,), and by the models' names their scores in double
+        precision: probabilities that sum to one, shape (rows, classes), or values, shape (rows,).
 
     Raises:
         InputError: The rows do not fit a model, or a model gives something that is not a number.
@@ -128,26 +142,14 @@ def score_rows(
     truth = np.empty(rows.rows, np.int64 if manifest.is_classification else np.float64)
     shape = (rows.rows, len(manifest.classes)) if manifest.is_classification else (rows.rows,)
     scores = {name: np.empty(shape) for name in predictors}
-    kept, picked, start = [], [], 0
-    pick = np.empty(0, np.int64) if pick is None else pick
-    for batch in rows.batches([*columns, *keep]):
+    start = 0
+    for batch in rows.batches(columns):
         end = start + batch.num_rows
-        table = pa.Table.from_batches([batch])
-        truth[start:end] = read_truth(table, manifest)
+        truth[start:end] = read_truth(batch, manifest)
         for name, predictor in predictors.items():
             scores[name][start:end] = as_scores(predictor.predict(batch), predictor.manifest)
-        kept.append(_encode_text(table.select(keep)))
-        low, high = np.searchsorted(pick, [start, end])
-        picked.append(table.take(pa.array(pick[low:high] - start)))
         start = end
-    return Scored(truth, scores, pa.concat_tables(kept).unify_dictionaries(), pa.concat_tables(picked))
-
-
-def _encode_text(table: pa.Table) -> pa.Table:
-    for position, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            table = table.set_column(position, field.name, table.column(position).dictionary_encode())
-    return table
+    return truth, scores
 
 
 def read_labeled(path: str | Path, target: str, columns: Sequence[str]) -> Labeled:
@@ -181,7 +183,7 @@ def _check_labels(target: str, total: int, labeled: int) -> None:
         raise InputError(f"Target {target!r} is missing in all {total:,} test rows: wait for labels or join them.")
 
 
-def read_truth(table: pa.Table, manifest: Manifest) -> np.ndarray:
+def read_truth(table: pa.Table | pa.RecordBatch, manifest: Manifest) -> np.ndarray:
     """Return the labels of a table the way a model counts them.
 
     Args:
