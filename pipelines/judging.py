@@ -40,14 +40,14 @@ def judge_and_register(model, test, name, slices, metric, margin, seed, champion
         The outputs later steps need.
     """
     evaluated = evaluate_model(model=model, test=test, slices=slices, seed=seed)
-    configure(evaluated, "Evaluate model")
+    configure(evaluated, "Evaluate model", memory="4Gi")
     if champion is None:
         champion = load_model(name=name, alias="champion", missing="absent")
         configure(champion, "Load champion", outside=True, secret=("loopline-mlflow", "loopline-s3"))
     compared = compare_models(
         challenger=model, champion=champion.outputs["model"], test=test, metric=metric, margin=margin, seed=seed
     )
-    configure(compared, "Compare with champion")
+    configure(compared, "Compare with champion", memory="4Gi")
     registered = register_model(
         model=model, metrics=evaluated.outputs["metrics"], report=evaluated.outputs["report"], name=name,
         pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
