@@ -32,7 +32,9 @@ def main(words: list[str] | None = None) -> int:
     if options.render:
         print(f"{render_page()} is written from {RESULTS}.")
         gaps = projection.write()
-        print(f"{projection.PAGE} is as it was, for want of {', '.join(gaps)}." if gaps else f"{projection.PAGE}, too.")
+        print(
+            f"{projection.PAGE} has no tables, for want of {', '.join(gaps)}." if gaps else f"{projection.PAGE}, too."
+        )
         return 0
     if options.here:
         _run_here(options.here)

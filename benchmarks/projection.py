@@ -60,19 +60,17 @@ class Line:
 
 
 def tables(results: dict[str, Result]) -> dict[str, str]:
-    """Return the Markdown of every table by its mark.
+    """Return the Markdown of every table by its mark; without the results, what is to be measured first.
 
     Args:
-        results: Those of ``SOURCES``.
+        results: By name, those of ``SOURCES`` among them.
     """
+    makers = {"measured": Measured.describe, "data": _data, "sites": _sites, "models": _models, "bends": _bends}
+    gaps = missing(results)
+    if gaps:
+        return dict.fromkeys(makers, f"Not computed: run `python3 make.py bench {' '.join(gaps)}` first.")
     measured = Measured(results)
-    return {
-        "measured": measured.describe(),
-        "data": _data(measured),
-        "sites": _sites(measured),
-        "models": _models(measured),
-        "bends": _bends(measured),
-    }
+    return {name: make(measured) for name, make in makers.items()}
 
 
 def missing(results: dict[str, Result]) -> list[str]:
@@ -101,12 +99,10 @@ def page_text(text: str, results: dict[str, Result]) -> str:
 
 
 def write() -> list[str]:
-    """Write the page from the kept results; returns what is missing for that, and then leaves the page as it was."""
+    """Write the page from the kept results; returns which are missing for that."""
     results = load_results()
-    gaps = missing(results)
-    if not gaps:
-        PAGE.write_text(page_text(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
-    return gaps
+    PAGE.write_text(page_text(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    return missing(results)
 
 
 class Measured:

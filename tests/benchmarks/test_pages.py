@@ -29,10 +29,59 @@ def test_the_page_says_what_the_results_say():
 
 def test_the_page_on_scale_says_what_the_results_say():
     """Run `python3 make.py bench --render` when this fails."""
-    results = load_results()
-    assert not projection.missing(results)
     text = projection.PAGE.read_text(encoding="utf-8")
-    assert text == projection.page_text(text, results)
+    assert text == projection.page_text(text, load_results())
+
+
+def test_what_scale_costs_is_computed_from_the_curves():
+    """By hand: 2 us of CPU for each of three steps, 100 bytes of CSV a row: 10 TB are 1e11 rows and 166.7 CPU hours."""
+    tables = projection.tables(scale_results())
+    assert "| prepare (ingest, validate, split): CPU hours | 0.17 | 1.7 | 17 | 167 |" in tables["data"]
+    assert "| Parquet, GB | 5 | 50 | 500 | 5,000 |" in tables["data"]
+    assert "| promote to all, one commit: s | 0.1 | 0.2 | 1.1 | 10.1 |" in tables["sites"]
+    assert "| each by a promotion of its own, all at once: s | 2.0 | 20.0 | 200 | 2,000 |" in tables["sites"]
+    assert "| 120 s / 0.20 s | 600 at the same moment |" in tables["bends"]
+    assert "| 256 kB / 4.0 kB | 64 steps |" in tables["bends"]
+
+
+def test_what_is_not_measured_yet_is_named_instead_of_computed():
+    results = scale_results()
+    results["rows"] = replace(results["rows"], parts=[Text("as it was once")])
+    assert projection.tables(results)["data"] == "Not computed: run `python3 make.py bench rows` first."
+
+
+def scale_results():
+    """Return results with round figures."""
+
+    def curve(title, measures, cost, sizes, names=("a chain",)):
+        points = [Point(x, {measure: [cost[measure] * x + 0.1] for measure in measures}) for x in sizes]
+        return Curve(title, "x", measures, dict.fromkeys(names, points))
+
+    steps = ("ingest", "validate", "split", "train", "evaluate")
+    costs = {"seconds": 1e-6, "CPU seconds": 2e-6, "peak MB": 1e-6}
+    rows = curve("Rows of", tuple(costs), costs, (1e6, 1e7), steps)
+    files = {"CSV": [Point(1e7, {"MB": [1000.0]})], "Parquet": [Point(1e7, {"MB": [500.0]})]}
+    training = [
+        Side("ours", {"seconds": [1.0], "CPU seconds": [2.0]}, "ours"),
+        Side("held", {"peak MB": [60.0]}, "limit"),
+    ]
+    drift = [Side("ours", {"seconds": [1.0], "CPU seconds": [2.0]}, "ours")]
+    engine = [Side("ours", {"s a further task": [0.1]}, "ours")]
+    at_once = curve(
+        "Promotions at the same moment", ("seconds",), {"seconds": 0.2}, (5, 20), ["a site for each process"]
+    )
+    names = ("promote to all in one commit", "roll all back")
+    sites = curve("One promotion", ("seconds",), {"seconds": 0.001}, (100, 1000), names)
+    measures = ("seconds", "CPU seconds", "peak MB")
+    parts = {
+        "rows": [rows, Curve("The files", "rows", ("MB",), files)],
+        "training": [Table("1,000,000 rows", measures, training)],
+        "drift": [Table("100,000 rows", measures, drift)],
+        "promotions": [at_once, sites],
+        "compile": [curve("again", ("kB of YAML",), {"kB of YAML": 4.0}, (10, 100))],
+        "engine": [Table("A chain", ("s a further task",), engine)],
+    }
+    return {name: make_result(*found, name=name) for name, found in parts.items()}
 
 
 def test_every_result_is_of_a_benchmark_and_every_plot_is_there():
