@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.measure import measure
@@ -30,14 +31,19 @@ def build(model: str, image: str) -> str:
     """Build and store an image."""
     from loopline.components.delivery.build import build_image
 
-    return build_image(model, image, version=1)
+    return build_image(model, _new(image), version=1)
+
+
+def _new(place: str) -> str:
+    """Return a place that holds nothing yet: what is there already would not be stored again."""
+    return f"{place}-{time.time_ns()}"
 
 
 def fetch(image: str, folder: str) -> int:
     """Fetch an image; returns the files of its model."""
-    shutil.rmtree(folder, ignore_errors=True)
     from loopline.components.delivery.fetch import fetch_image
 
+    shutil.rmtree(folder, ignore_errors=True)
     return len(list(fetch_image(image, folder).folder.iterdir()))
 
 
@@ -49,7 +55,7 @@ def build_with_olot(model: str, layout: str, place: str) -> str:
     shutil.rmtree(layout, ignore_errors=True)
     embedded_oci_layout(layout)
     oci_layers_on_top(layout, sorted(Path(model).iterdir()))
-    return _copy(f"oci:{layout}:latest", place) if place else layout
+    return _copy(f"oci:{layout}:latest", _new(place)) if place else layout
 
 
 def build_with_buildah(model: str, place: str) -> str:
@@ -59,7 +65,7 @@ def build_with_buildah(model: str, place: str) -> str:
     ).stdout.strip()
     subprocess.run(["buildah", "copy", "--quiet", container, model, "/models"], check=True, capture_output=True)
     subprocess.run(["buildah", "commit", "--quiet", "--rm", container, "benchmark"], check=True, capture_output=True)
-    subprocess.run(["buildah", "push", "--quiet", *_PLAIN, "benchmark", place], check=True, capture_output=True)
+    subprocess.run(["buildah", "push", "--quiet", *_PLAIN, "benchmark", _new(place)], check=True, capture_output=True)
     return place
 
 
