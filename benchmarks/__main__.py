@@ -27,7 +27,7 @@ def main(words: list[str] | None = None) -> int:
     options = _parse(words)
     if options.list:
         for name, benchmark in BENCHMARKS.items():
-            print(f"{name:16}{benchmark.title}{'' if benchmark.quick else ' (takes long)'}")
+            print(f"{name:16}{benchmark.title}{'' if benchmark.quick else ' (only when named)'}")
         return 0
     if options.render:
         print(f"{render_page()} is written from {RESULTS}.")
@@ -51,7 +51,7 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
         prog="make.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure; see --list")
-    parser.add_argument("--all", action="store_true", help="those that take long, too")
+    parser.add_argument("--all", action="store_true", help="those that only run when named, too")
     parser.add_argument("--list", action="store_true", help="show the benchmarks")
     parser.add_argument("--render", action="store_true", help="only write the page from the results that are kept")
     parser.add_argument("--here", metavar="NAME", help=argparse.SUPPRESS)

@@ -65,9 +65,7 @@ def predict_only(model: str, test: str, replicates: int) -> int:
     return with_sklearn(model, test, replicates=1)
 
 
-def run(
-    rows: int = 10_000, many: int = 1_000_000, repeats: int = 5, replicates: int = REPLICATES
-) -> list[Table | Text]:
+def run(rows: int = 5_000, many: int = 1_000_000, repeats: int = 5, replicates: int = REPLICATES) -> list[Table | Text]:
     """Measure each side in processes of its own.
 
     Args:

@@ -95,7 +95,7 @@ def to_parquet(source: str, target: str) -> int:
     return ingest(source, target)["rows"]
 
 
-def run(gigabytes: float = 0.4, repeats: int = 5) -> list[Table]:
+def run(gigabytes: float = 0.25, repeats: int = 5) -> list[Table]:
     """Measure each side in processes of its own.
 
     Args:

@@ -12,7 +12,7 @@ class Benchmark:
     Attributes:
         title: The headline of its section.
         module: Under ``benchmarks``; its ``run()`` returns Markdown, or a list of Text, Table and Curve.
-        quick: Whether it runs when none is named: it takes less than about three minutes.
+        quick: Whether it runs when none is named; those that do are meant to take less than 25 minutes together.
         options: Keyword arguments of ``run``.
     """
 
@@ -29,7 +29,7 @@ class Benchmark:
 BENCHMARKS = {
     "contracts": Benchmark("Component bodies", "contracts"),
     "engine": Benchmark("What the engine adds to a step", "engine"),
-    "pipeline": Benchmark("The demo, step by step", "pipeline"),
+    "pipeline": Benchmark("The demo, step by step", "pipeline", quick=False),
     "overhead": Benchmark("The training pipeline against the same work in one process", "overhead"),
     "compile": Benchmark("Compiling a pipeline", "compiling"),
     "submit": Benchmark("Submitting a pipeline", "submit"),
@@ -54,9 +54,9 @@ BENCHMARKS = {
         options={"rows": 1_000_000, "repeats": 3, "partitions": 100, "most": 1},
     ),
     "power": Benchmark("What the drift verdict sees, and how often it cries wolf", "drift_power", quick=False),
-    "image": Benchmark("Building and pushing a model image", "image"),
+    "image": Benchmark("Building and pushing a model image", "image", quick=False),
     "promotions": Benchmark("Promotions to one configuration repository", "promotions"),
-    "replacement": Benchmark("Replacing a version under load", "replacement"),
-    "serving": Benchmark("The model server against others", "serving"),
+    "replacement": Benchmark("Replacing a version under load", "replacement", quick=False),
+    "serving": Benchmark("The model server against others", "serving", quick=False),
     "capacity": Benchmark("The capacity probe against servers that are known", "capacity", quick=False),
 }
