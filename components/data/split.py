@@ -1,7 +1,7 @@
 """Split a table into training, validation and test rows, a batch at a time.
 
 A first pass gives each row its side from as little as the method needs: a hash of 8 bytes a row, or one column. A
-second pass writes the three tables. No more than a batch of whole rows is in memory, and 10 bytes a row.
+second pass writes the three tables. No more than a batch of whole rows is in memory, and 10 to 25 bytes a row.
 
 At random means by a hash of what is in the row, never by where it stands: a champion trained on an earlier state of the
 table is then not tested on rows it was trained on, but for the few that lie close to a cut. Copies of a row go with it.

@@ -113,11 +113,13 @@ def page_folder(plan: Plan, held_out: int) -> Iterator[PageFolder]:
     """
     parent = Path(tempfile.gettempdir())
     _remove_abandoned(parent)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    folder = PageFolder(path, quantized_bytes(plan, plan.rows + held_out))
+    # Under another name until it is locked, so that nobody takes it for abandoned.
+    path = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
     try:
         with open(path / _LOCK, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            path = path.rename(path.with_name(path.name.removeprefix(".")))
+            folder = PageFolder(path, quantized_bytes(plan, plan.rows + held_out))
             folder.check_room(folder.needed)
             yield folder
     finally:
