@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from loopline.components.data.schema import Schema
 from loopline.components.data.tables import open_parquet
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import Metric, find_metric, score
+from loopline.components.memory import memory_limit
 from loopline.components.processors import processors
 from loopline.components.registry.store import open_store
 from loopline.components.training.batches import quantized
+from loopline.components.training.pages import PageFolder, fits, page_folder
 from loopline.components.training.plan import Plan, plan_training
 from loopline.components.training.search import CHECKPOINTS, draw, is_hopeless
 from loopline.components.training.space import Space
@@ -92,12 +94,16 @@ def run_trials(
     metric = find_metric(plan.task, rules.metric)
     if rules.rounds < 1:
         raise InputError(f"Rounds must be at least 1, not {rules.rounds}.")
-    if not open_parquet(validation).metadata.num_rows:
+    held_out = open_parquet(validation).metadata.num_rows
+    if not held_out:
         raise InputError("Trials are compared on validation rows and there are none: set validation_size above 0.")
     weights = class_weights(train, plan, rules.class_weight)
-    trainer = _Trainer(train, validation, plan, weights, rules, worker.threads(processors()))
+    limit = memory_limit()
+    share = replace(limit, bytes=limit.bytes // worker.together)
+    where = contextlib.nullcontext() if fits(plan, held_out, share) else page_folder(plan, held_out)
     ended = 0
-    with open_store() as store:
+    with open_store() as store, where as pages:
+        trainer = _Trainer(train, validation, plan, weights, rules, worker.threads(processors()), pages)
         study = find_study(store, worker.sweep)
         if dead := study.bury(worker.number):
             logger.info("%d trial(s) that a worker left unfinished are run anew", dead)
@@ -108,14 +114,18 @@ def run_trials(
                 trainer.train(study, trial)
             ended += 1
             _announce(trial, space.count, metric)
+        trainer.release()
     return {"sweep": worker.sweep, "task": plan.task, "target": plan.target, "rows": plan.rows, "trials": ended}
 
 
 class _Trainer:
     """Trains trials on data that are quantized once."""
 
-    def __init__(self, train, validation, plan: Plan, weights: np.ndarray | None, rules: Rules, threads: int):
-        self._tables, self._plan, self._weights = (train, validation), plan, weights
+    def __init__(
+        self, train, validation, plan: Plan, weights: np.ndarray | None, rules: Rules, threads: int,
+        pages: PageFolder | None,
+    ):  # fmt: skip
+        self._tables, self._plan, self._weights, self._pages = (train, validation), plan, weights, pages
         self._rules, self._threads, self._metric = rules, threads, find_metric(plan.task, rules.metric).name
         self._bins, self._matrices = 0, ()
 
@@ -148,11 +158,17 @@ class _Trainer:
 
     def _quantized(self, max_bin: int) -> tuple:
         if max_bin != self._bins:
-            self._matrices = ()  # the old ones go before there are new ones
-            train = quantized(self._tables[0], self._plan, max_bin, self._weights)
-            self._matrices = train, quantized(self._tables[1], self._plan, max_bin, self._weights, like=train)
+            self.release()  # the old ones go before there are new ones
+            train, validation = self._tables
+            matrix = quantized(train, self._plan, max_bin, self._weights, pages=self._pages)
+            held_out = quantized(validation, self._plan, max_bin, self._weights, matrix, self._pages)
+            self._matrices = matrix, held_out
             self._bins = max_bin
         return self._matrices
+
+    def release(self) -> None:
+        """Let go of the data: their pages are closed before the folder goes."""
+        self._matrices = ()
 
     def _scores(self, booster, validation: xgboost.DMatrix, rounds: int) -> dict[str, float]:
         scores = booster.predict(validation, iteration_range=(0, rounds)).astype(float)

@@ -29,7 +29,7 @@ class Worker:
     Attributes:
         sweep: The sweep's run in MLflow.
         number: Which worker, from 0.
-        together: How many workers share this one's processors.
+        together: How many workers share this one's processors and memory.
     """
 
     sweep: str

@@ -82,6 +82,22 @@ def test_two_workers_share_the_trials_and_give_up_on_some(tables, store):
         assert opened.client.get_run(best.run_id).data.tags["mlflow.parentRunId"] == run.info.run_id
 
 
+def test_trials_on_pages_score_as_trials_in_memory(tables, monkeypatch, caplog):
+    caplog.set_level("INFO", "loopline")
+    sets = '[{"max_depth": 2, "max_bin": 64}, {"max_depth": 4, "max_bin": 128}]'
+    space, found = read_space(sets, "", 0), []
+    for limit in ("8Gi", "1Mi"):
+        monkeypatch.setenv("LOOPLINE_MEMORY_LIMIT", limit)
+        [worker] = plan_sweep("late", space, 1)
+        rules = Rules(rounds=10, prune=False)
+        run_trials(
+            tables.train, tables.validation, tables.schema, worker, space, rules, target="late", exclude=OTHERS["late"]
+        )
+        found.append([trial.scores for trial in _runs(worker.sweep)])
+    assert "training from pages on disk" in caplog.text
+    assert found[0] == found[1]
+
+
 def test_a_worker_that_was_killed_goes_on_where_it_stopped(tables):
     sets = '[{"max_depth": 2}, {"max_depth": 3}, {"max_depth": 4}]'
     [worker] = plan_sweep("late", read_space(sets, "", 0), 1)
