@@ -8,15 +8,18 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import reduce
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
 from loopline.components.monitoring.collect import collect
 from loopline.components.monitoring.collected import Collected
-from loopline.components.monitoring.drift import Drift, judge
 from loopline.components.monitoring.drift_settings import DriftSettings
 from loopline.components.monitoring.reference import read_reference
 from loopline.components.monitoring.summary import SAMPLE, Summary, merge, summarize_traffic
 from loopline.components.monitoring.window import Window, read_window
+
+if TYPE_CHECKING:
+    from loopline.components.monitoring.drift import Drift
 
 logger = logging.getLogger("loopline")
 
@@ -89,7 +92,7 @@ def summarize_slice(
     return found
 
 
-def detect_over_slices(model: str | Path, summaries: Iterable[str | Path], settings: DriftSettings) -> Drift:
+def detect_over_slices(model: str | Path, summaries: Iterable[str | Path], settings: DriftSettings) -> "Drift":
     """Say whether the rows of some summaries together still look like what a model was trained on.
 
     Counts and the sample are those of the whole window, so the tests' p-values are, too; means and standard deviations
@@ -106,6 +109,9 @@ def detect_over_slices(model: str | Path, summaries: Iterable[str | Path], setti
     Raises:
         InputError: A file is no summary, was made with another model, or the engine is not installed.
     """
+    # The tests bring scipy, which whoever cuts or summarizes does not need.
+    from loopline.components.monitoring.drift import judge
+
     reference = read_reference(model)
     summary = reduce(merge, map(Summary.load, summaries), Summary.empty(reference, SAMPLE))
     found = judge(reference, summary, settings)
