@@ -63,6 +63,9 @@ examples:
 environment:
   LOOPLINE_HOME         where runs and the embedded model store live (default: ./.loopline)
   LOOPLINE_IMAGE        the step image to compile for
+  LOOPLINE_MEMORY_LIMIT
+                        memory that a step here may use, e.g. 4Gi (default: what the machine has free)
+  LOOPLINE_FRESH_STEPS  1 starts each step of a run here by itself, not from a process that has loaded the libraries
   MLFLOW_TRACKING_URI   an MLflow server instead of the embedded store; MLflow's other variables hold too
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_S3_ENDPOINT, AWS_DEFAULT_REGION
                         for data on s3://
