@@ -20,7 +20,7 @@ from doctor_runs import doctor
 from pipeline_server import pipeline_server
 
 from loopline.pipelines.doctor.features import FEATURES, Compiled, features_of
-from loopline.pipelines.spec import compiled_folder
+from loopline.pipelines.spec import compiled_folder, compiled_names
 
 _IMAGE = re.compile(r"image: \S+loopline-step\S*")
 _DIGEST = "registry.example.com/ml/step@sha256:" + "1" * 64
@@ -67,7 +67,11 @@ def _compiled(name: str, image: str = _DIGEST) -> str:
     ("tag", "state", "words"),
     [
         ("2.14.3", "problem", ("lacks: secrets", "all pipelines")),
-        ("2.16.0", "ok", ("Kubeflow Pipelines 2.16.0 has all that the 9 compiled pipelines use",)),
+        (
+            "2.16.0",
+            "ok",
+            (f"Kubeflow Pipelines 2.16.0 has all that the {len(compiled_names())} compiled pipelines use",),
+        ),
         ("2.16.1-rhoai.3", "ok", ("2.16.1",)),
         ("unknown", "warning", ("does not tell its version", "2.15.0 or newer")),
     ],
@@ -143,7 +147,7 @@ def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up(tmp_path)
 def test_without_a_server_the_versions_that_will_do_are_told():
     examined = doctor("kfp")
     assert examined.of("compiled pipelines")["seen"] == (
-        "9, for Kubeflow Pipelines 2.15.0 or newer: OpenShift AI 3.4 and 3.5"
+        f"{len(compiled_names())}, for Kubeflow Pipelines 2.15.0 or newer: OpenShift AI 3.4 and 3.5"
     )
     assert examined.of("server")["state"] == "skipped"
 

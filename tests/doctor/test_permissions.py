@@ -33,7 +33,10 @@ def test_what_is_missing_is_mended_by_the_commands_that_are_told(cluster):
     assert set(missing) == _SERVERS
     mlflow = missing["MLflow"]
     assert "; get, list, create, update registeredmodels.mlflow.kubeflow.org. So " in mlflow["seen"]
-    assert "load_model, promote_model, register_model (in batch-scoring, capacity, " in mlflow["seen"]
+    assert (
+        "load_model, plan_sweep, promote_model, register_model, run_trials (in batch-scoring, capacity, "
+        in mlflow["seen"]
+    )
     assert "deploy/openshift allows the same" in mlflow["mend"]
     server = missing["pipeline server"]["seen"]
     assert "get, create datasciencepipelinesapplications/api.datasciencepipelinesapplications.opendatahub.io" in server
@@ -56,8 +59,8 @@ def test_only_who_needs_what_is_missing_is_named(cluster):
     seen = doctor("permissions").of("MLflow")["seen"]
     assert seen == (
         "pipeline-runner-dspa may not create experiments.mlflow.kubeflow.org; create "
-        "registeredmodels.mlflow.kubeflow.org. So decide_retraining, finish_sweep, plan_sweep, register_model, "
-        "run_trials (in monitoring, retraining, sweep, training, training-partitioned, training-sklearn) will fail"
+        "registeredmodels.mlflow.kubeflow.org. So decide_retraining, plan_sweep, register_model "
+        "(in monitoring, retraining, sweep, training, training-partitioned, training-sklearn) will fail"
     )
 
 

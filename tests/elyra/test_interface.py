@@ -32,6 +32,7 @@ class Input:
 LISTS = {
     "select_model": "models",
     "finish_sweep": "ran",
+    "detect_drift_over_windows": "summaries",
     "merge_profiles": "profiles",
     "gather_partitions": "prepared",
 }

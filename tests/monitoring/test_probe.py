@@ -76,7 +76,10 @@ class Limited:
 def test_it_finds_the_rate_of_a_server_that_is_known(model):
     """10 ms a request: 100 a second is all there is, and p99 within 100 ms is had a little below."""
     with Limited(model, 0.010).running() as url:
-        found = probe(url, model, p99_ms=100, most_rate=1000, seconds=0.6, budget_s=30)
+        for _ in range(3):
+            found = probe(url, model, p99_ms=100, most_rate=1000, seconds=0.6, budget_s=30)
+            if found.limit != "generator":
+                break  # else this machine had other work, and the probe says that it could not keep its rate
     assert 60 <= found.rate <= 110
     assert (found.limit, found.at_least) == ("latency", False)
     assert all(trial.rate < 300 for trial in found.trials)

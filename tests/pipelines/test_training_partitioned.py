@@ -41,7 +41,7 @@ def test_partitions_give_the_model_that_the_whole_table_gives(bundled, files):
     metrics = [run.artifact("evaluate-model", "metrics").metadata for run in (whole, parts)]
     assert metrics[0] == metrics[1]
     assert (parts.outputs["verdict"], parts.outputs["version"]) == ("promote", 1)
-    assert MlflowClient(tracking_uri()).get_registered_model("parts").aliases["champion"] == "1"
+    assert MlflowClient(tracking_uri()).get_registered_model("parts").aliases["champion"] in (1, "1")
 
     again = run_pipeline("training-partitioned", {**QUICK, "uri": str(files), "name": "parts", "most": 3})
     assert again.outputs["version"] == 1
@@ -54,7 +54,7 @@ def test_rules_that_break_stop_the_pipeline_when_all_partitions_are_known(files)
         run_pipeline("training-partitioned", given)
     assert caught.value.step == "gather-partitions"
     assert (
-        "Column 'mean_radius' must be at most 20, and is not in 51 row(s) (e.g. 20.57 in row 2" in caught.value.message
+        "Column 'mean_radius' must be at most 20, and is not in 45 row(s) (e.g. 20.57 in row 2" in caught.value.message
     )
 
 
