@@ -39,13 +39,13 @@ BENCHMARKS = {
     "training-large": Benchmark(
         "train_xgboost on 10 million rows", "training", quick=False, options={"rows": 10_000_000, "others": False}
     ),
-    "sweep": Benchmark("A sweep of 20 trials on two cores", "sweep"),
+    "sweep": Benchmark("A sweep of 20 trials on two cores", "sweep", quick=False),
     "evaluation": Benchmark("Evaluating a model, with intervals", "evaluation"),
     "rows": Benchmark("The steps of training as rows grow", "growth"),
     "columns": Benchmark("The steps of training as columns grow", "growth_columns"),
     "partitions": Benchmark("Preparing a table in partitions", "partitions"),
     "outofcore": Benchmark("The training pipeline on 100 million rows", "out_of_core", quick=False),
-    "scoring": Benchmark("Batch scoring of the flights", "scoring"),
+    "scoring": Benchmark("Batch scoring of the flights", "scoring", options={"models": ("example",)}),
     "drift": Benchmark("Drift between two tables", "drift_speed"),
     "drift-large": Benchmark(
         "A drift verdict on a million rows, and on a hundred million",
