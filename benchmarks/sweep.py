@@ -164,14 +164,14 @@ def run(repeats: int = 3, sides: tuple[str, ...] = tuple(SIDES), folder: str = "
         for seed in range(repeats):
             for side in sides:
                 costs[side].append(measure("benchmarks.sweep", side, folder=folder, seed=seed))
-    fastest = statistics.median(cost.whole for cost in costs[sides[0]])
-    table = []
-    for side, found in costs.items():
-        seconds = [cost.whole for cost in found]
-        results = [read_sweep(folder, **cost.result) if "sweep" in cost.result else cost.result for cost in found]
-        ratio = statistics.median(seconds) / fastest
-        best, given_up = [one["best"] for one in results], [one["given_up"] for one in results]
-        table.append([SIDES[side], spread(seconds), f"{ratio:.2f}", spread(best, 4), spread(given_up, 0)])
+        fastest = statistics.median(cost.whole for cost in costs[sides[0]])
+        table = []
+        for side, found in costs.items():
+            seconds = [cost.whole for cost in found]
+            results = [read_sweep(folder, **cost.result) if "sweep" in cost.result else cost.result for cost in found]
+            ratio = statistics.median(seconds) / fastest
+            best, given_up = [one["best"] for one in results], [one["given_up"] for one in results]
+            table.append([SIDES[side], spread(seconds), f"{ratio:.2f}", spread(best, 4), spread(given_up, 0)])
     headers = ["side", "seconds: median (min-max)", "ratio", "best log loss", "given up"]
     note = f"{TRIALS} trials of at most {ROUNDS} rounds on the flights of January to May (112,408 training rows).\n\n"
     return note + markdown(headers, table)
