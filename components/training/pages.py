@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from loopline.components.errors import InputError
@@ -95,6 +95,20 @@ class PageFolder:
                 f"The disk is full at {self.path.parent} ({free / 2**20:,.0f} MB free): the pages of what does not fit "
                 f"into memory take {self.needed / 2**20:,.0f} MB there; make room, or name another folder with TMPDIR."
             )
+
+
+def pages_if_needed(plan: Plan, held_out: int, limit: MemoryLimit) -> AbstractContextManager[PageFolder | None]:
+    """Return where a training table lies quantized, for a ``with`` block: a folder for pages, None for memory.
+
+    Args:
+        plan: What is learned from which columns and how many rows.
+        held_out: Validation rows.
+        limit: The most memory to use.
+
+    Raises:
+        InputError: Memory is too small, and so is the disk.
+    """
+    return nullcontext() if fits(plan, held_out, limit) else page_folder(plan, held_out)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from loopline.components.memory import memory_limit
 from loopline.components.processors import processors
 from loopline.components.registry.store import open_store
 from loopline.components.training.batches import quantized
-from loopline.components.training.pages import PageFolder, fits, page_folder
+from loopline.components.training.pages import PageFolder, pages_if_needed
 from loopline.components.training.plan import Plan, plan_training
 from loopline.components.training.search import CHECKPOINTS, draw, is_hopeless
 from loopline.components.training.space import Space
@@ -100,9 +100,8 @@ def run_trials(
     weights = class_weights(train, plan, rules.class_weight)
     limit = memory_limit()
     share = replace(limit, bytes=limit.bytes // worker.together)
-    where = contextlib.nullcontext() if fits(plan, held_out, share) else page_folder(plan, held_out)
     ended = 0
-    with open_store() as store, where as pages:
+    with open_store() as store, pages_if_needed(plan, held_out, share) as pages:
         trainer = _Trainer(train, validation, plan, weights, rules, worker.threads(processors()), pages)
         study = find_study(store, worker.sweep)
         if dead := study.bury(worker.number):

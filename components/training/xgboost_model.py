@@ -6,7 +6,6 @@ Chen and Guestrin, "XGBoost: A Scalable Tree Boosting System", KDD 2016; histogr
 import json
 import re
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from loopline.components.model.predictor import encode_columns, score_booster
 from loopline.components.parameters import parse_object
 from loopline.components.processors import processors
 from loopline.components.training.batches import quantized
-from loopline.components.training.pages import fits, page_folder
+from loopline.components.training.pages import pages_if_needed
 from loopline.components.training.plan import Plan
 
 #: What Loopline sets itself; giving it as a parameter would contradict the component's own arguments.
@@ -160,8 +159,7 @@ def boost(train: str | Path, validation: str | Path | None, plan: Plan, recipe: 
     held_out = open_parquet(validation).metadata.num_rows if validation is not None else 0
     stops = bool(held_out and recipe.early_stopping_rounds)
     own = replace(plan, rows=open_parquet(train).metadata.num_rows)
-    where = nullcontext() if fits(own, held_out, memory_limit()) else page_folder(own, held_out)
-    with where as pages:
+    with pages_if_needed(own, held_out, memory_limit()) as pages:
         matrix = quantized(train, plan, max_bin, weights, pages=pages)
         evals = [(quantized(validation, plan, max_bin, weights, matrix, pages), "validation")] if held_out else []
         booster = xgboost.train(

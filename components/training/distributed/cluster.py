@@ -148,13 +148,16 @@ class ClusterJob:
 
     def _own_image(self) -> str:
         """Return the image of this step, so that workers run the same code; none where it cannot be told."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
         backend, pod = self._client.backend, os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME", "")
         try:
             containers = backend.core_api.read_namespaced_pod(
                 pod, backend.namespace, _request_timeout=_ANSWER_S
             ).spec.containers
             return next(container.image for container in containers if container.name == "main")
-        except Exception:
+        except (ApiException, HTTPError, StopIteration):
             logger.info("the image of this step is not known: workers run that of runtime %s", self._runtime)
             return ""
 
