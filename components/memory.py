@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopline.components.control_group import control_group_files, read_setting
 from loopline.components.errors import InputError
 
 #: Overrides what is found out.
@@ -60,29 +61,11 @@ def _parse(text: str) -> int:
 
 
 def _group_limits(root: Path) -> list[int]:
-    """Return the limits that hold for this process: those of its control group and of all above it."""
-    limits = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        folder, name = (root / "sys/fs/cgroup", "memory.max")
-        if controllers:
-            folder, name = folder / "memory", "memory.limit_in_bytes"
-        # In a container its own group often is the root, whatever the path says.
-        group = Path(path.lstrip("/"))
-        texts = (_read(folder / part / name).strip() for part in (group, *group.parents))
-        limits += [int(text) for text in texts if text.isdecimal()]
-    return limits
+    files = {2: "memory.max", 1: "memory.limit_in_bytes"}
+    texts = (read_setting(folder / files[version]) for version, folder in control_group_files("memory", root))
+    return [int(text) for text in texts if text.isdecimal()]
 
 
 def _available(root: Path) -> int:
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", read_setting(root / "proc/meminfo"), re.MULTILINE)
     return int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except OSError:
-        return ""
