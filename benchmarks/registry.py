@@ -28,6 +28,7 @@ class Benchmark:
 
 BENCHMARKS = {
     "contracts": Benchmark("Component bodies", "contracts"),
+    "imports": Benchmark("What loading costs", "imports", quick=False),
     "engine": Benchmark("What the engine adds to a step", "engine"),
     "pipeline": Benchmark("The demo, step by step", "pipeline", quick=False),
     "overhead": Benchmark("The training pipeline against the same work in one process", "overhead"),
