@@ -33,7 +33,7 @@ def compile_preparations(folder: Path) -> dict[str, Path]:
     def settings(function) -> dict:
         """Return what the function takes, apart from the table."""
         given = {"target": _TARGET, "csv": "{}", "expectations": "{}", "task": "auto", "on_error": "fail",
-                 "split_method": "random", "test_size": 0.2, "validation_size": 0.1, "seed": 0, "most": 64}  # fmt: skip
+                 "split_method": "random", "test_size": 0.2, "validation_size": 0.1, "seed": 0, "most": 256}  # fmt: skip
         return {name: given.get(name, "") for name in inspect.signature(function).parameters if name != "uri"}
 
     @dsl.pipeline(name="one-piece")
@@ -60,7 +60,7 @@ def write_parts(source: Path, folder: Path, count: int) -> None:
         csv.write_csv(table.slice(number * rows, rows), folder / f"{number:04}.csv")
 
 
-def run(megabytes: int = 200, counts: tuple[int, ...] = (1, 8, 64), repeats: int = 3) -> str:
+def run(megabytes: int = 200, counts: tuple[int, ...] = (1, 8, 64, 256), repeats: int = 3) -> str:
     """Prepare one table in one piece and in so many partitions; returns a Markdown table.
 
     Args:
