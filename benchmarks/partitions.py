@@ -32,8 +32,10 @@ def compile_preparations(folder: Path) -> dict[str, Path]:
 
     def settings(function) -> dict:
         """Return what the function takes, apart from the table."""
-        given = {"target": _TARGET, "csv": "{}", "expectations": "{}", "task": "auto", "on_error": "fail",
-                 "split_method": "random", "test_size": 0.2, "validation_size": 0.1, "seed": 0, "most": 256}  # fmt: skip
+        given = {
+            "target": _TARGET, "csv": "{}", "expectations": "{}", "task": "auto", "on_error": "fail",
+            "split_method": "random", "test_size": 0.2, "validation_size": 0.1, "seed": 0, "most": 256,
+        }  # fmt: skip
         return {name: given.get(name, "") for name in inspect.signature(function).parameters if name != "uri"}
 
     @dsl.pipeline(name="one-piece")

@@ -1,12 +1,13 @@
-"""A sweep of 20 trials on two cores: two workers at a time against one after another, and against Optuna alone.
+"""A sweep of 20 trials on two cores: two workers at a time against one after another, and against bare xgboost.
 
 Our sides are the compiled ``sweep`` pipeline in the local runner; what counts is the sweep in it: the plan, and from
-the start of the first worker to the best parameters. All sides draw 20 trials from the same space with Optuna's TPE
-sampler, stop early, and give up on trials by the median from a third of the rounds on. The store is SQLite.
+the start of the first worker to the best parameters. The store is SQLite. All sides train the same 20 sets of
+parameters, drawn at random from the sweep's own space, stop early, and give up on none: what Optuna draws next and what
+is pruned hangs on which trial ended first, and two sides would not do the same work.
 """
 
+import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ OURS = {
     "one worker on one core": (1, True),
     "one worker on both cores": (1, False),
 }
-PEER = "Optuna and bare xgboost in one process, two threads"
+PEER = "a loop around bare xgboost, two threads"
 #: What each side trains one after another for the machine's own limit: bare trees on made-up numbers.
 _ROWS, _TREES = 100_000, 60
 
@@ -32,28 +33,39 @@ def make_data(folder: str) -> None:
     from loopline.examples.flights.prepare import write_months
 
     write_months(Path(folder) / "flights", range(1, 6))
-    ours(folder, 0, 1, False, trials=1)
+    ours(folder, [{"max_depth": 2}], 1, False)
 
 
-def ours(folder: str, seed: int, workers: int, alone: bool, trials: int = TRIALS) -> dict:
-    """Run the pipeline; returns what the sweep in it took, its best loss, and how many trials were given up."""
+def draw_sets(seed: int) -> list[dict]:
+    """Draw the parameters of all trials from the space of a sweep that names none."""
+    import optuna
+
+    from loopline.components.training.space import read_space
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    return [study.ask(read_space("", "", TRIALS).distributions()).params for _ in range(TRIALS)]
+
+
+def ours(folder: str, sets: list[dict], workers: int, alone: bool) -> dict:
+    """Run the pipeline; returns what the sweep in it took, s, and its best loss."""
     from loopline.pipelines.engine import run_pipeline
 
     os.environ["LOOPLINE_HOME"] = f"{folder}/home"
     if alone:
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     given = {
-        "uri": f"{folder}/flights/flights-2013-0[1-5].csv.gz", "target": "late", "name": "bench", "trials": trials,
-        "workers": workers, "on_error": "quarantine", "split_method": "time", "split_column": "time_hour",
-        "validation_size": 0.05, "test_start": "2013-05-16T00:00:00Z", "rounds": ROUNDS,
-        "early_stopping_rounds": STOP, "seed": seed,
+        "uri": f"{folder}/flights/flights-2013-0[1-5].csv.gz", "target": "late", "name": "bench", "prune": False,
+        "parameter_sets": json.dumps(sets), "workers": workers, "on_error": "quarantine", "split_method": "time",
+        "split_column": "time_hour", "validation_size": 0.05, "test_start": "2013-05-16T00:00:00Z", "rounds": ROUNDS,
+        "early_stopping_rounds": STOP,
     }  # fmt: skip
     times = _step_times()
     done = run_pipeline("sweep", given, times)
     began = min(start for name, (start, _) in times.steps.items() if name.startswith("run-trials"))
     planned, finished = times.steps["plan-sweep"], times.steps["finish-sweep"]
     took = planned[1] - planned[0] + finished[1] - began
-    return {"seconds": took, **_read_sweep(done.artifacts["run-trials"]["ran"].path, trials)}
+    return {"seconds": took, "best": _best_loss(done.artifacts["run-trials"]["ran"].path, len(sets))}
 
 
 def _step_times():
@@ -76,26 +88,20 @@ def _step_times():
     return Times.silent()
 
 
-def _read_sweep(record: str, trials: int) -> dict:
-    import json
-
+def _best_loss(record: str, trials: int) -> float:
     from loopline.components.registry.store import open_store
     from loopline.components.training.study import find_study
 
     with open_store() as store:
         found = find_study(store, json.loads(Path(record).read_text())["sweep"]).trials()
     assert len(found) == trials
-    scored = [trial.scores["log_loss"] for trial in found if trial.scores]
-    return {"best": min(scored), "given_up": trials - len(scored)}
+    return min(trial.scores["log_loss"] for trial in found)
 
 
-def peer(folder: str, seed: int) -> dict:
-    """Search as Optuna's own examples do, on the tables of the pipeline's last run."""
-    import optuna
+def peer(folder: str, sets: list[dict]) -> dict:
+    """Train and score every set on the tables of the pipeline's last run."""
     import pandas as pd
     import xgboost
-
-    from loopline.components.training.space import read_space
 
     start = time.monotonic()
     [split] = sorted(Path(folder, "home", "runs").glob("sweep-*/*/split-data"))[-1:]
@@ -109,36 +115,13 @@ def peer(folder: str, seed: int) -> dict:
 
     train = matrix("train")
     validation = matrix("validation", train)
-    every, distributions = ROUNDS // 20, read_space("", "", TRIALS).distributions()
-
-    class Report(xgboost.callback.TrainingCallback):
-        def __init__(self, trial):
-            super().__init__()
-            self.trial, self.best, self.pruned = trial, 1e9, False
-
-        def after_iteration(self, model, epoch, evals_log):
-            self.best = min(self.best, evals_log["validation"]["logloss"][-1])
-            if (epoch + 1) % every == 0:
-                self.trial.report(self.best, epoch + 1)
-                self.pruned = self.trial.should_prune()
-            return self.pruned
-
-    study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=ROUNDS // 3),
-    )
-    for _ in range(TRIALS):
-        trial = study.ask(distributions)
-        report = Report(trial)
-        params = {**trial.params, "objective": "binary:logistic", "eval_metric": "logloss", "tree_method": "hist"}
-        xgboost.train(params, train, ROUNDS, evals=[(validation, "validation")], early_stopping_rounds=STOP,
-                      callbacks=[report], verbose_eval=False)  # fmt: skip
-        if report.pruned:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        else:
-            study.tell(trial, report.best)
-    pruned = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.PRUNED]
-    return {"seconds": time.monotonic() - start, "best": study.best_value, "given_up": len(pruned)}
+    losses = []
+    for params in sets:
+        settings = {"objective": "binary:logistic", "eval_metric": "logloss", "tree_method": "hist", **params}
+        booster = xgboost.train(settings, train, ROUNDS, evals=[(validation, "validation")],
+                                early_stopping_rounds=STOP, verbose_eval=False)  # fmt: skip
+        losses.append(booster.best_score)
+    return {"seconds": time.monotonic() - start, "best": min(losses)}
 
 
 def machine(processes: int) -> float:
@@ -163,30 +146,31 @@ def _train_bare(trees: int) -> float:
 
 
 def run(repeats: int = 3) -> list[Table | Text]:
-    """Measure the sides in turn, each repetition with a seed of its own."""
+    """Measure the sides in turn, each repetition with sets of its own."""
     with tempfile.TemporaryDirectory(prefix="sweep-benchmark-") as folder:
         measure("benchmarks.sweep", "make_data", folder=folder)
         found = {side: [] for side in (*OURS, PEER)}
-        gains = []
+        gains, limits = [], []
         for seed in range(repeats):
+            given = {"folder": folder, "sets": draw_sets(seed)}
             for side, (workers, alone) in OURS.items():
-                arguments = {"folder": folder, "seed": seed, "workers": workers, "alone": alone}
-                found[side].append(measure("benchmarks.sweep", "ours", **arguments).result)
-            imports = ("optuna", "xgboost", "pandas", "loopline.components.training.space")
-            arguments = {"folder": folder, "seed": seed}
-            found[PEER].append(measure_in(sys.executable, "benchmarks.sweep", "peer", arguments, imports).result)
+                cost = measure("benchmarks.sweep", "ours", **given, workers=workers, alone=alone)
+                found[side].append(cost.result)
+            cost = measure_in(sys.executable, "benchmarks.sweep", "peer", given, ("xgboost", "pandas"))
+            found[PEER].append(cost.result)
+            two, one = (found[side][-1]["seconds"] for side in list(OURS)[:2])
+            gains.append(one / two)
             one, two = (measure("benchmarks.sweep", "machine", processes=count).result for count in (1, 2))
-            gains.append(2 * one / two)
+            limits.append(2 * one / two)
     sides = []
     for side, results in found.items():
-        samples = {"seconds": [result["seconds"] for result in results], "log loss": [r["best"] for r in results]}
-        note = f"{statistics.median(result['given_up'] for result in results):.0f} trials given up"
+        samples = {"seconds": [one["seconds"] for one in results], "log loss": [one["best"] for one in results]}
         role = "peer" if side == PEER else "ours" if side == "two workers" else "other"
-        sides.append(Side(side, samples, role, note))
-    two, one = (sides[place].median("seconds") for place in (0, 1))
+        sides.append(Side(side, samples, role))
     title = f"{TRIALS} trials of at most {ROUNDS} rounds on the flights of January to May (112,408 training rows)"
     note = (
-        f"Two workers are {one / two:.2f} times as fast as one on one core. Two processes that share nothing but the "
-        f"machine train {spread(gains, 2)} times as many trees as one: that is the most there is to gain."
+        f"Two workers are {spread(gains, 2)} times as fast as one on one core, the same sets compared. Two processes "
+        f"that share nothing but the machine train {spread(limits, 2)} times as many trees as one: that is the most "
+        "there is to gain."
     )
     return [Table(title, ("seconds", "log loss"), sides), Text(note)]
