@@ -1,4 +1,4 @@
 # The commands of make.py, for those who have make.
-.PHONY: demo test bench compile lint setup lock
-demo test bench compile lint setup lock:
+.PHONY: demo test bench compile lint setup lock licenses
+demo test bench compile lint setup lock licenses:
 	@python3 make.py $@

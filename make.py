@@ -6,13 +6,16 @@
     python3 make.py compile  compile the pipelines to compiled/
     python3 make.py lint     check format and style
     python3 make.py setup    only make the environment in .venv
-    python3 make.py lock     resolve constraints.txt anew from setup.cfg
+    python3 make.py lock     resolve constraints.txt and requirements/ anew from setup.cfg
+    python3 make.py licenses write docs/licenses.md, from what is installed
 
-Each makes the environment in .venv first: the exact versions of constraints.txt, from pip's package index.
+Each makes the environment in .venv first, from pip's package index: the versions of constraints.txt, and only files
+whose hashes are in requirements/.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +25,12 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 EXTRAS = "drift,serving,examples,elyra,test"
 SUPPORTED = ((3, 11), (3, 12))
+#: What setup.cfg and the few packages that exist as sources only are built with. gevent has no wheel for one macOS.
+BUILD = (
+    "setuptools>=77",
+    "wheel",
+    *(f"{name} ; sys_platform == 'darwin'" for name in ("cffi", "cython>=3.1", "greenlet")),
+)
 
 
 def main() -> int:
@@ -37,7 +46,8 @@ def main() -> int:
 def setup(_words=()) -> int:
     """Make the environment, unless it is there and still fits."""
     stamp = VENV / "loopline.stamp"
-    inputs = [(ROOT / name).read_bytes() for name in ("setup.cfg", "constraints.txt", "make.py")]
+    locked = (f"requirements/{name}.txt" for name in ("build", "core", *EXTRAS.split(",")))
+    inputs = [(ROOT / name).read_bytes() for name in ("setup.cfg", "constraints.txt", "make.py", *locked)]
     wanted = hashlib.sha256(b"".join(inputs)).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return 0
@@ -53,16 +63,29 @@ def setup(_words=()) -> int:
             file=sys.stderr,
         )
         return 1
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    done = subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", f".[{EXTRAS}]"])
-    if done.returncode:
-        print(
-            "make.py: the packages could not be installed; see the lines above, then run the command again.",
-            file=sys.stderr,
-        )
-        return 1
+    for command in install_commands(str(VENV / "bin" / "python")):
+        if subprocess.run(command).returncode:
+            print(
+                "make.py: the packages could not be installed; see the lines above, then run the command again.",
+                file=sys.stderr,
+            )
+            return 1
     stamp.write_text(wanted)
     return 0
+
+
+def install_commands(python: str) -> list[list[str]]:
+    """Return what fills an environment: tools to build with, the packages, then Loopline; each file has its hash.
+
+    Nothing comes in beside them: builds take their tools from the environment, and Loopline brings no packages.
+    """
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    hashed = [word for name in ("core", *EXTRAS.split(",")) for word in ("--requirement", f"requirements/{name}.txt")]
+    return [
+        [*pip, "--require-hashes", "--only-binary", ":all:", "--requirement", "requirements/build.txt"],
+        [*pip, "--require-hashes", "--no-build-isolation", *hashed],
+        [*pip, "--no-deps", "--no-build-isolation", "--editable", "."],
+    ]
 
 
 def find_python() -> str:
@@ -95,32 +118,46 @@ def lint(words) -> int:
 
 
 def lock(_words) -> int:
-    """Resolve the newest versions that setup.cfg allows, for both Pythons, into constraints.txt."""
+    """Resolve the newest versions that setup.cfg allows, for both Pythons; then write the hashes of each extra."""
     code = setup()
     if code:
         return code
-    python = str(VENV / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True)
+    uv = str(VENV / "bin" / "uv")
     extras = [word for extra in EXTRAS.split(",") for word in ("--extra", extra)]
-    command = [
-        python,
-        "-m",
-        "uv",
-        "pip",
-        "compile",
-        "--universal",
-        "--python-version",
-        "3.11",
-        "--quiet",
-        "--no-header",
-        "--no-annotate",
-        "--upgrade",
-        "--output-file",
-        "constraints.txt",
-        *extras,
-        "setup.cfg",
-    ]
-    return subprocess.run(command).returncode
+    Path("constraints.txt").write_text(resolve(uv, "setup.cfg", "--upgrade", *extras))
+    write_hashes(uv)
+    return 0
+
+
+def resolve(uv: str, source: str, *options: str, text: str | None = None) -> str:
+    """Return what uv resolves some requirements to, a package a line, for both Pythons and all platforms."""
+    command = [uv, "pip", "compile", "--universal", "--python-version", "3.11", "--quiet", "--no-header"]
+    done = subprocess.run(
+        [*command, "--no-annotate", *options, source], input=text, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
+def write_hashes(uv: str) -> None:
+    """Write requirements/: the packages of constraints.txt by who needs them, with the hash of each of their files.
+
+    One file for what every installation has and one for what each extra brings beside: any choice of them installs.
+    """
+    hashed = ("--constraint", "constraints.txt", "--generate-hashes")
+    core = packages(resolve(uv, "setup.cfg", *hashed))
+    files = {"core": core}
+    for extra in EXTRAS.split(","):
+        files[extra] = [one for one in packages(resolve(uv, "setup.cfg", *hashed, "--extra", extra)) if one not in core]
+    files["app"] = packages(resolve(uv, "examples/flights/app/requirements.txt", *hashed))
+    files["build"] = packages(resolve(uv, "-", *hashed, text="\n".join(BUILD)))
+    for name, entries in files.items():
+        text = "\n".join(["# Written by `make.py lock`.", *entries])
+        (ROOT / "requirements" / f"{name}.txt").write_text(text + "\n")
+
+
+def packages(text: str) -> list[str]:
+    """Split a file of requirements: a package with its hashes each."""
+    return re.split(r"\n(?=\S)", text.strip())
 
 
 COMMANDS = {
@@ -132,6 +169,7 @@ COMMANDS = {
     "lint": lint,
     "setup": setup,
     "lock": lock,
+    "licenses": in_venv("python", "-m", "loopline.deploy.inventory", "licenses", "docs/licenses.md"),
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What an installation consists of: its packages, their licenses and hashes."""
