@@ -36,6 +36,8 @@ SECRETS = {
     "loopline-signing": {
         "cosign.key": "COSIGN_PRIVATE_KEY", "cosign.password": "COSIGN_PASSWORD", "cosign.pub": "COSIGN_PUBLIC_KEY",
     },
+    # Public keys of those whose approval a promotion needs, and whether every promotion needs one: "true".
+    "loopline-approvers": {"approvers.pub": "LOOPLINE_APPROVERS_KEYS", "required": "LOOPLINE_REQUIRE_APPROVAL"},
     # Of type kubernetes.io/basic-auth; the other two where the host's name does not tell which service it is.
     "loopline-git": {
         "username": "GIT_USERNAME", "password": "GIT_PASSWORD", "provider": "GIT_PROVIDER", "api-url": "GIT_API_URL",

@@ -19,6 +19,8 @@ COMMANDS = {
     "compile": "write the pipelines as YAML for a cluster",
     "elyra": "draw pipelines in JupyterLab's visual editor",
     "sites": "serve models on this machine",
+    "approve": "approve a model image for the sites",
+    "verify": "check what vouches for a model image, and show it",
     "doctor": "say what works here, and how to mend what does not",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",
 }
@@ -47,6 +49,8 @@ examples:
       what the sites saw in the last day; retrains and redelivers when needed
   loopline sites up
       serve on this machine what the configuration repository says
+  loopline approve oci://registry.example.com/models/churn@sha256:... --reason "model board 12"
+      what `loopline run delivery --require-approval true` waits for
   loopline submit training --uri s3://bucket/data.parquet --target churned --name churn
       the same on Data Science Pipelines, followed from here; in a workbench nothing else is needed
   loopline schedule training --cron "0 0 2 * * *" --from-file flights.yaml
@@ -71,6 +75,11 @@ environment:
                         for data on s3://
   COSIGN_PRIVATE_KEY, COSIGN_PASSWORD, COSIGN_PUBLIC_KEY
                         key pair for model images, as PEM or a path (default: made under LOOPLINE_HOME)
+  LOOPLINE_APPROVERS_KEYS
+                        public keys of those whose approval counts, as PEM or a path (default: keys/approvers.pub in
+                        LOOPLINE_HOME); LOOPLINE_REQUIRE_APPROVAL=true asks for one whatever a run says
+  LOOPLINE_APPROVER_KEY
+                        an approver's private key, as PEM or a path, for `loopline approve`
   REGISTRY_AUTH_FILE, DOCKER_CONFIG
                         credentials of container registries
   KF_PIPELINES_ENDPOINT, KF_PIPELINES_SA_TOKEN_PATH, KF_PIPELINES_SSL_SA_CERTS

@@ -13,6 +13,7 @@ from loopline.components import (
     rollback_site,
     test_model_image,
 )
+from loopline.components.image import step_image
 from loopline.pipelines.settings import configure
 
 
@@ -33,6 +34,7 @@ class DeliveryOutputs(NamedTuple):
 #: To sign an image or a test result takes the private key, to read and verify one the public key alone.
 _SIGN = ("loopline-registry", "loopline-signing")
 _VERIFY = ("loopline-registry", "loopline-signing/cosign.pub")
+_PROMOTE = (*_VERIFY, "loopline-approvers", "loopline-git")
 
 
 @dsl.pipeline(name="delivery", display_name="Loopline: deliver a model to the sites")
@@ -49,6 +51,7 @@ def delivery(
     branch: str = "main",
     overlay: str = "sites/{site}",
     mode: str = "direct",
+    require_approval: bool = False,
     p99_ms: float = 250.0,
     memory_mb: float = 1024.0,
     deadline_s: float = 300.0,
@@ -72,6 +75,7 @@ def delivery(
         branch: The branch that the sites follow.
         overlay: The folder of a site in the repository.
         mode: direct, or pull-request to leave the decision to people.
+        require_approval: Stop before the first wave until somebody has approved the image with loopline approve.
         p99_ms: Highest 99th percentile of the latency of one row, in milliseconds.
         memory_mb: Highest memory of the server, in MB.
         deadline_s: How long the sites of a wave may take to follow, in seconds.
@@ -80,18 +84,19 @@ def delivery(
     configure(loaded, "Load model", outside=True, secret=("loopline-mlflow", "loopline-s3"))
     built = build_model_image(
         model=loaded.outputs["model"], image=image, base=base, version=loaded.outputs["found_version"],
-        mlflow_run=loaded.outputs["found_run"],
+        mlflow_run=loaded.outputs["found_run"], pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     )  # fmt: skip
     configure(built, "Build model image", outside=True, secret=_SIGN)
+    built.set_env_variable("LOOPLINE_IMAGE", step_image())  # which the pod does not know, and the provenance names
     tested = test_model_image(image=built.output, p99_ms=p99_ms, memory_mb=memory_mb)
     configure(tested, "Test model image", outside=True, secret=_SIGN, cpu="2")
     before = None
     for number, sites in enumerate((wave_1, wave_2, wave_3), start=1):
         promoted = promote_to_site(
             image=tested.outputs["Output"], sites=sites, repository=repository, branch=branch, overlay=overlay,
-            mode=mode, pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            mode=mode, pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, require_approval=require_approval,
         )  # fmt: skip
-        configure(promoted, f"Promote to wave {number}", outside=True, secret=(*_VERIFY, "loopline-git"))
+        configure(promoted, f"Promote to wave {number}", outside=True, secret=_PROMOTE)
         if before is not None:
             promoted.after(before)
         before = check_site(

@@ -66,6 +66,7 @@ def monitoring(
     branch: str = "main",
     overlay: str = "sites/{site}",
     mode: str = "direct",
+    require_approval: bool = False,
     alert_pipeline: str = "",
     alert_parameters: str = "{}",
     seed: int = 0,
@@ -120,6 +121,7 @@ def monitoring(
         branch: The branch that the sites follow.
         overlay: The folder of a site in the repository.
         mode: direct, or pull-request to leave the delivery to people.
+        require_approval: Stop a delivery until somebody has approved the image with loopline approve.
         alert_pipeline: A pipeline on the server to start when people are needed; none when empty.
         alert_parameters: Its parameters as a JSON object.
         seed: Random seed.
@@ -166,7 +168,7 @@ def monitoring(
         with dsl.If(retrained.output == "promote", name="better"):
             delivered = delivery(
                 name=name, repository=repository, image=image, wave_1=wave_1, wave_2=wave_2, wave_3=wave_3, base=base,
-                branch=branch, overlay=overlay, mode=mode, p99_ms=p99_ms,
+                branch=branch, overlay=overlay, mode=mode, require_approval=require_approval, p99_ms=p99_ms,
             ).set_display_name("Deliver")  # fmt: skip
             annotated = annotate_model(
                 decision=decided.outputs["decision"], name=name, version=delivered.outputs["version"]

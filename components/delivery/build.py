@@ -23,6 +23,7 @@ from loopline.components.delivery.oci import (
     blob_descriptor,
     encode,
 )
+from loopline.components.delivery.provenance import attest_built
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.sbom import sbom_document
 from loopline.components.delivery.signing import sign_manifests
@@ -55,8 +56,10 @@ class Image:
     index: Document
 
 
-def build_image(model: str | Path, image: str = "", base: str = "", version: int = 0, mlflow_run: str = "") -> str:
-    """Build a model image, store it, list what is in it and sign it.
+def build_image(
+    model: str | Path, image: str = "", base: str = "", version: int = 0, mlflow_run: str = "", pipeline_run: str = ""
+) -> str:
+    """Build a model image, store it, list what is in it, sign it and say where it comes from.
 
     What is there already is not sent again, so a build that was interrupted goes on where it was; the tag is set at the
     very end, so that it always names a whole, signed image.
@@ -68,6 +71,7 @@ def build_image(model: str | Path, image: str = "", base: str = "", version: int
         base: The image below by digest; the one that comes with Loopline when empty.
         version: The registered version; 0 when the model is not registered.
         mlflow_run: The MLflow run of the version; empty when unknown.
+        pipeline_run: The pipeline run that builds it, for its provenance; empty when unknown.
 
     Returns:
         The image by digest.
@@ -87,9 +91,11 @@ def build_image(model: str | Path, image: str = "", base: str = "", version: int
     sbom = sbom_document(built.index, manifest, version, built.base)
     store.push_manifest(sbom)
     sign_manifests(store, target, [built.index, *built.manifests, sbom], keys)
+    reference = target.at(built.index.digest)
+    parameters = {"version": str(version), "mlflow_run": mlflow_run, "pipeline_run": pipeline_run}
+    attest_built(store, reference, manifest, built.base, parameters, keys)
     tag = target.tag or (f"v{version}" if version else f"model-{manifest.digest.removeprefix('sha256:')[:12]}")
     store.push_manifest(built.index, tag)
-    reference = target.at(built.index.digest)
     size_mb = sum(layer.size for layer in built.layers) / 1e6
     logger.info("%s version %s, %.1f MB over its base, as %s", manifest.name, version or "-", size_mb, reference.short)
     return reference.uri

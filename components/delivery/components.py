@@ -7,13 +7,19 @@ from loopline.components.step import step
 
 @step
 def build_model_image(
-    model: Input[Model], image: str = "", base: str = "", version: int = 0, mlflow_run: str = ""
+    model: Input[Model],
+    image: str = "",
+    base: str = "",
+    version: int = 0,
+    mlflow_run: str = "",
+    pipeline_run: str = "",
 ) -> str:
     """Put a model into a signed OCI image that KServe mounts, without a container engine and without privileges.
 
     The model directory lies under /models as it is, in a layer over the base image. The same model and version give
-    the same digest. A list of what is in it (CycloneDX) and a signature that cosign verifies are attached. Credentials
-    come from a dockerconfigjson file, the key from COSIGN_PRIVATE_KEY, certificate authorities from SSL_CERT_FILE.
+    the same digest. A list of what is in it (CycloneDX), a signature and its provenance (SLSA), which cosign verifies,
+    are attached. Credentials come from a dockerconfigjson file, the key from COSIGN_PRIVATE_KEY, certificate
+    authorities from SSL_CERT_FILE.
 
     Args:
         model: The model directory.
@@ -23,6 +29,7 @@ def build_model_image(
             empty.
         version: The registered version, found_version of load_model; 0 when it is not registered.
         mlflow_run: The MLflow run of the version, for the promotion's commit; empty when unknown.
+        pipeline_run: The pipeline run, for the provenance; empty when unknown.
 
     Returns:
         The image by digest: oci://host/name@sha256:... or oci:/folder@sha256:....
@@ -32,7 +39,7 @@ def build_model_image(
     """
     from loopline.components.delivery.build import build_image
 
-    return build_image(model.path, image, base, version, mlflow_run)
+    return build_image(model.path, image, base, version, mlflow_run, pipeline_run)
 
 
 @step
@@ -69,10 +76,12 @@ def promote_to_site(
     overlay: str = "sites/{site}",
     mode: str = "direct",
     pipeline_run: str = "",
+    require_approval: bool = False,
 ) -> str:
     """Write an image's digest into the overlays of some sites, as one commit to the configuration repository.
 
-    Only an image that is signed and tested is promoted. Where the sites name it already, nothing is committed.
+    Only an image that is signed, tested and of known provenance is promoted. Where the sites name it already, nothing
+    is committed.
 
     Args:
         image: The image by digest, what test_model_image returned.
@@ -82,16 +91,19 @@ def promote_to_site(
         overlay: The folder of a site in the repository.
         mode: direct, or pull-request to leave the decision to people (GitHub, GitLab, Gitea).
         pipeline_run: The pipeline run to note in the commit; empty when unknown.
+        require_approval: Whether somebody must have approved the image with loopline approve. The keys that count come
+            from LOOPLINE_APPROVERS_KEYS.
 
     Returns:
         The commit; empty when there was nothing to change.
 
     Raises:
-        InputError: The image is untested or unsigned, a site or the repository does not exist, or Git refuses.
+        InputError: The image is unsigned, untested, of unknown provenance or not approved, a site or the repository
+            does not exist, or Git refuses.
     """
     from loopline.components.delivery.promotion import promote
 
-    return promote(repository, sites, image, branch, overlay, mode, pipeline_run)
+    return promote(repository, sites, image, branch, overlay, mode, pipeline_run, require_approval)
 
 
 @step

@@ -21,9 +21,9 @@ from loopline.components.errors import InputError
 SITE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FOLDER = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
-#: Trailers of the commits: what was promoted, and by which runs; what a rollback took away.
+#: Trailers of the commits: what was promoted, by which runs and who approved it; what a rollback took away.
 MODEL, MODEL_VERSION, IMAGE = "Model", "Model-Version", "Image"
-MLFLOW_RUN, PIPELINE_RUN, ROLLED_BACK = "MLflow-Run", "Pipeline-Run", "Rolled-back"
+MLFLOW_RUN, PIPELINE_RUN, ROLLED_BACK, APPROVED_BY = "MLflow-Run", "Pipeline-Run", "Rolled-back", "Approved-By"
 
 
 @dataclass(frozen=True)

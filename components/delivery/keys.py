@@ -103,10 +103,43 @@ def load_keys() -> Keys:
             )
         return _own_keys(home() / "keys")
     signer = _load_private(_pem(private, "COSIGN_PRIVATE_KEY")) if private else None
-    verifier = _load_public(_pem(public, "COSIGN_PUBLIC_KEY")) if public else signer.public_key()
+    verifier = load_public(_pem(public, "COSIGN_PUBLIC_KEY"), "COSIGN_PUBLIC_KEY") if public else signer.public_key()
     if signer and signer.public_key() != verifier:
         raise InputError("COSIGN_PUBLIC_KEY does not belong to COSIGN_PRIVATE_KEY: give both halves of one pair.")
     return Keys(signer, verifier)
+
+
+def load_signer(key: str, variable: str) -> Keys:
+    """Load a private key that is not the one of this environment.
+
+    Args:
+        key: PEM text or the path of a file; ``COSIGN_PASSWORD`` opens an encrypted one.
+        variable: What named it, for messages.
+
+    Returns:
+        Both halves.
+
+    Raises:
+        InputError: It cannot be read or is of another kind.
+    """
+    private = _load_private(_pem(key, variable), variable)
+    return Keys(private, private.public_key())
+
+
+def read_pem(value: str, variable: str) -> str:
+    """Return keys that a variable holds as PEM text, or names the file of.
+
+    Args:
+        value: What it says.
+        variable: Its name, for messages.
+
+    Raises:
+        InputError: The file cannot be read or is no text.
+    """
+    try:
+        return _pem(value, variable).decode()
+    except UnicodeDecodeError:
+        raise InputError(f"The file that {variable} names is no text: give keys as PEM.") from None
 
 
 def _own_keys(folder: Path) -> Keys:
@@ -160,15 +193,24 @@ def _pem(value: str, variable: str) -> bytes:
         ) from None
 
 
-def _load_public(pem: bytes) -> ec.EllipticCurvePublicKey:
+def load_public(pem: bytes, variable: str) -> ec.EllipticCurvePublicKey:
+    """Load a public key.
+
+    Args:
+        pem: The key as PEM.
+        variable: What named it, for messages.
+
+    Raises:
+        InputError: It is no ECDSA key on P-256.
+    """
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    return _p256(key, ec.EllipticCurvePublicKey, "COSIGN_PUBLIC_KEY")
+    return _p256(key, ec.EllipticCurvePublicKey, variable)
 
 
-def _load_private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def _load_private(pem: bytes, variable: str = "COSIGN_PRIVATE_KEY") -> ec.EllipticCurvePrivateKey:
     password = os.environ.get("COSIGN_PASSWORD", "").encode()
     try:
         if any(f"-----BEGIN {kind}-----".encode() in pem for kind in _SEALED):
@@ -177,16 +219,14 @@ def _load_private(pem: bytes) -> ec.EllipticCurvePrivateKey:
             encrypted = b"ENCRYPTED" in pem
             key = serialization.load_pem_private_key(pem, password if encrypted and password else None)
     except TypeError:  # it is encrypted
-        raise InputError("COSIGN_PRIVATE_KEY is encrypted: set COSIGN_PASSWORD to its password.") from None
+        raise InputError(f"{variable} is encrypted: set COSIGN_PASSWORD to its password.") from None
     except _WrongPasswordError:
-        raise InputError("COSIGN_PASSWORD does not open COSIGN_PRIVATE_KEY: give the password of that key.") from None
+        raise InputError(f"COSIGN_PASSWORD does not open {variable}: give the password of that key.") from None
     except (ValueError, UnsupportedAlgorithm) as error:
         if "password" in str(error).lower() or "decrypt" in str(error).lower():
-            raise InputError(
-                "COSIGN_PASSWORD does not open COSIGN_PRIVATE_KEY: give the password of that key."
-            ) from None
+            raise InputError(f"COSIGN_PASSWORD does not open {variable}: give the password of that key.") from None
         key = None
-    return _p256(key, ec.EllipticCurvePrivateKey, "COSIGN_PRIVATE_KEY")
+    return _p256(key, ec.EllipticCurvePrivateKey, variable)
 
 
 def _p256(key, kind: type, variable: str):

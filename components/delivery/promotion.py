@@ -4,6 +4,7 @@ import logging
 
 from loopline.components.delivery.admission import Admitted, admit
 from loopline.components.delivery.config_repository import (
+    APPROVED_BY,
     IMAGE,
     MLFLOW_RUN,
     MODEL,
@@ -31,6 +32,7 @@ def promote(
     overlay: str = "sites/{site}",
     mode: str = "direct",
     pipeline_run: str = "",
+    require_approval: bool = False,
 ) -> str:
     """Name an image in the overlays of some sites.
 
@@ -42,20 +44,21 @@ def promote(
         overlay: The folder of a site in the repository.
         mode: ``direct``, or ``pull-request`` for a branch of its own and a request to merge it.
         pipeline_run: The pipeline run to note in the commit. A promotion repeated by the same run is the same one.
+        require_approval: Whether an approver must have approved the image.
 
     Returns:
         The commit; empty when there was nothing to change.
 
     Raises:
-        InputError: The image is not named by digest, unsigned or untested, a site or the repository does not exist, or
-            Git refuses.
+        InputError: The image is not named by digest, unsigned, untested, of unknown provenance or not approved, a site
+            or the repository does not exist, or Git refuses.
     """
     names, run = parse_sites(sites), " ".join(pipeline_run.split())
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}: choose from {', '.join(MODES)}.")
     if not names:
         return ""
-    admitted = admit(image)
+    admitted = admit(image, require_approval)
     with open_repository(repository, branch) as git:
         config = ConfigRepository(git, overlay)
 
@@ -80,6 +83,7 @@ def _message(admitted: Admitted, sites: list[str], pipeline_run: str) -> str:
         (IMAGE, release.image),
         (MLFLOW_RUN, admitted.mlflow_run),
         (PIPELINE_RUN, pipeline_run),
+        *((APPROVED_BY, str(approval)) for approval in admitted.approvals),
     ]
     return write_message(f"Promote {release.name} version {release.version} to {list_sites(sites)}", sites, trailers)
 

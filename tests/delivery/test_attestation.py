@@ -7,12 +7,13 @@ import subprocess
 import pytest
 from delivery_models import another_key
 
-from loopline.components.delivery.attestation import attest_tested, attestation_tag, verify_tested
+from loopline.components.delivery.attestation import TESTED, attest_tested, verify_tested
 from loopline.components.delivery.build import build_image
 from loopline.components.delivery.fetch import fetch_image
 from loopline.components.delivery.keys import load_keys, public_pem
 from loopline.components.delivery.oci import Document, blob_descriptor, encode
 from loopline.components.delivery.reference import ImageReference
+from loopline.components.delivery.statements import attestation_tag
 from loopline.components.delivery.store import open_store, read_blob
 from loopline.components.errors import InputError
 
@@ -22,6 +23,12 @@ PASSED = {"result": "PASSED", "configuration": [], "passedTests": ["golden"], "w
 def attestations(image: str) -> Document:
     reference = ImageReference.parse(image)
     return open_store(reference).get_manifest(attestation_tag(reference.digest))
+
+
+def results(image: str) -> list[dict]:
+    """The layers with test results; those with other statements, as the image's provenance, left out."""
+    layers = attestations(image).content["layers"]
+    return [layer for layer in layers if layer["annotations"]["predicateType"] == TESTED.type]
 
 
 def test_an_untested_image_is_refused(image, tmp_path):
@@ -43,7 +50,7 @@ def test_openssl_verifies_what_cosign_would_read(image, tmp_path):
     reference = ImageReference.parse(image)
     store, digits = open_store(reference), reference.digest.removeprefix("sha256:")
     manifest = store.get_manifest(f"sha256-{digits}.att").content
-    (layer,) = manifest["layers"]
+    layer = manifest["layers"][-1]
     assert layer["mediaType"] == "application/vnd.dsse.envelope.v1+json"
     predicate_type = "https://in-toto.io/attestation/test-result/v0.1"
     assert layer["annotations"] == {"dev.cosignproject.cosign/signature": "", "predicateType": predicate_type}
@@ -73,12 +80,12 @@ def test_one_result_of_a_key_stands(image, monkeypatch):
     assert attestations(image).data == before.data
     newer = {**PASSED, "passedTests": ["golden", "latency"]}
     attest_tested(image, newer)
-    assert verify_tested(image) == newer and len(attestations(image).content["layers"]) == 1
+    assert verify_tested(image) == newer and len(results(image)) == 1
     monkeypatch.setenv("COSIGN_PRIVATE_KEY", another_key())
     with pytest.raises(InputError, match=r"test result of image .* is not signed with the key sha256:"):
         verify_tested(image)
     attest_tested(image, PASSED)
-    assert verify_tested(image) == PASSED and len(attestations(image).content["layers"]) == 2
+    assert verify_tested(image) == PASSED and len(results(image)) == 2
     monkeypatch.delenv("COSIGN_PRIVATE_KEY")
     assert verify_tested(image) == newer
 
@@ -105,7 +112,8 @@ def test_a_changed_result_is_refused(what, image):
     attest_tested(image, {**PASSED, "result": "FAILED"})
     reference = ImageReference.parse(image)
     store, document = open_store(reference), attestations(image)
-    envelope = json.loads(read_blob(store, document.content["layers"][0]))
+    (result,) = results(image)
+    envelope = json.loads(read_blob(store, result))
     if what == "result":
         statement = base64.b64decode(envelope["payload"]).replace(b"FAILED", b"PASSED")
         envelope["payload"] = base64.b64encode(statement).decode()
@@ -119,9 +127,7 @@ def test_a_changed_result_is_refused(what, image):
         envelope = {"payload": 1}
     data = encode(envelope)
     content = json.loads(document.data)
-    content["layers"] = [
-        blob_descriptor(content["layers"][0]["mediaType"], data) | {"annotations": content["layers"][0]["annotations"]}
-    ]
+    content["layers"] = [blob_descriptor(result["mediaType"], data) | {"annotations": result["annotations"]}]
     changed = Document(document.media_type, encode(content), (data,))
     store.push_manifest(changed, attestation_tag(reference.digest))
     with pytest.raises(InputError, match="is not signed with the key"):
@@ -129,7 +135,7 @@ def test_a_changed_result_is_refused(what, image):
 
 
 def test_other_attestations_stay(image):
-    """Such as provenance, attached by cosign or another tool."""
+    """Such as another provenance, attached by cosign or another tool."""
     reference = ImageReference.parse(image)
     store = open_store(reference)
     attest_tested(image, PASSED)
@@ -143,4 +149,4 @@ def test_other_attestations_stay(image):
     assert verify_tested(image) == PASSED
     attest_tested(image, {**PASSED, "passedTests": []})
     layers = attestations(image).content["layers"]
-    assert len(layers) == 2 and layers[0]["digest"] == provenance["digest"]
+    assert len(layers) == 3 and layers[0]["digest"] == provenance["digest"]

@@ -198,7 +198,7 @@ def _filled(folder: Path, value: str = "filled"):
             text = re.sub(r"(?m)^#([A-Za-z0-9_-]+)=.*$", rf"\1={value}", text)
         template.with_suffix("").write_text(text)
     (folder / "loopline-registry.json").write_text('{"auths": {}}')
-    for name in ("cosign.key", "cosign.password", "cosign.pub"):
+    for name in ("cosign.key", "cosign.password", "cosign.pub", "approvers.pub"):
         (folder / name).write_text(value)
 
 
@@ -206,7 +206,9 @@ def _filled(folder: Path, value: str = "filled"):
 def secrets(tmp_path):
     """Copy the folder of the secrets to where they can be filled in."""
     need_kustomize()
-    shutil.copytree(FOLDER, tmp_path / "openshift", ignore=shutil.ignore_patterns("*.env", "cosign.*", "*.json"))
+    shutil.copytree(
+        FOLDER, tmp_path / "openshift", ignore=shutil.ignore_patterns("*.env", "cosign.*", "*.pub", "*.json")
+    )
     return tmp_path / "openshift" / "secrets"
 
 
@@ -234,8 +236,10 @@ def test_secrets_cannot_be_applied_as_they_are(secrets):
     assert "loopline-s3.env" in done.stderr
     # Nor is a placeholder ever taken for a credential: what is not filled in is not there.
     _filled(secrets, value="")
-    made = [m for m in build(secrets) if m["metadata"]["name"] not in (*MOUNTED, "loopline-signing")]
-    assert len(made) == len(SECRETS) - 1
+    made = [
+        m for m in build(secrets) if m["metadata"]["name"] not in (*MOUNTED, "loopline-signing", "loopline-approvers")
+    ]
+    assert len(made) == len(SECRETS) - 2
     assert not any(manifest.get("data") for manifest in made), made
 
 

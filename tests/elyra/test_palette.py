@@ -23,7 +23,7 @@ READS = {
     "finish_sweep": "loopline-mlflow,loopline-s3",
     "promote_model": "loopline-mlflow",
     "build_model_image": "loopline-registry,loopline-signing",
-    "promote_to_site": "loopline-git,loopline-registry,loopline-signing/cosign.pub",
+    "promote_to_site": "loopline-approvers,loopline-git,loopline-registry,loopline-signing/cosign.pub",
     "check_site": "loopline-git,loopline-registry,loopline-signing/cosign.pub,loopline-sites",
     "check_service": "loopline-git,loopline-mlflow,loopline-prometheus,loopline-s3",
     "evaluate_model": "",
