@@ -28,6 +28,7 @@ STAGES = {
     "compare_models": "evaluation",
     "select_model": "evaluation",
     "register_model": "registry",
+    "write_model_card": "registry",
     "promote_model": "registry",
     "load_model": "registry",
     "annotate_model": "registry",

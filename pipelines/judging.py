@@ -4,8 +4,30 @@ from dataclasses import dataclass
 
 from kfp import dsl
 
-from loopline.components import compare_models, evaluate_model, load_model, promote_model, register_model
+from loopline.components import (
+    compare_models,
+    evaluate_model,
+    load_model,
+    promote_model,
+    register_model,
+    write_model_card,
+)
 from loopline.pipelines.settings import configure
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What people say of a model, for its card: parameters of the pipeline.
+
+    Attributes:
+        data_uri: Where the data came from.
+        intended_use: What the model is for.
+        limits: What it is not for.
+    """
+
+    data_uri: str
+    intended_use: str
+    limits: str
 
 
 @dataclass(frozen=True)
@@ -23,7 +45,7 @@ class Judged:
     report: dsl.pipeline_channel.PipelineArtifactChannel
 
 
-def judge_and_register(model, test, name, slices, metric, margin, seed, champion=None) -> Judged:
+def judge_and_register(model, test, name, slices, metric, margin, seed, stated: Stated, champion=None) -> Judged:
     """Add the steps that judge a model on test rows and keep it in the registry.
 
     Args:
@@ -34,6 +56,7 @@ def judge_and_register(model, test, name, slices, metric, margin, seed, champion
         metric: What champion and challenger are compared by.
         margin: How much better the challenger must be.
         seed: The random seed of the bootstraps.
+        stated: What people say of the model.
         champion: The load_model task of the champion; one is added when None.
 
     Returns:
@@ -53,6 +76,12 @@ def judge_and_register(model, test, name, slices, metric, margin, seed, champion
         pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     )  # fmt: skip
     configure(registered, "Register model", outside=True, secret=("loopline-mlflow", "loopline-s3")).after(compared)
+    described = write_model_card(
+        model=model, name=name, version=registered.output, data_uri=stated.data_uri,
+        intended_use=stated.intended_use, limits=stated.limits,
+        metrics=evaluated.outputs["metrics"], verdict=compared.outputs["verdict"],
+    )  # fmt: skip
+    configure(described, "Write model card", outside=True, secret=("loopline-mlflow", "loopline-s3"))
     with dsl.If(compared.outputs["Output"] == "promote", name="better-than-champion"):
         promoted = promote_model(name=name, version=registered.output, compared_with=champion.outputs["found_version"])
         configure(promoted, "Promote to champion", outside=True, secret="loopline-mlflow")

@@ -12,7 +12,7 @@ from loopline.components import (
     validate_data,
 )
 from loopline.components.data.log_columns import TIME
-from loopline.pipelines.judging import judge_and_register
+from loopline.pipelines.judging import Stated, judge_and_register
 from loopline.pipelines.settings import configure
 
 
@@ -41,6 +41,8 @@ def retraining(
     slices: str = "",
     metric: str = "",
     margin: float = 0.0,
+    intended_use: str = "",
+    limits: str = "",
     seed: int = 0,
 ) -> str:
     """Train on the history and the labeled traffic; promote the challenger if it is better on the newest labeled rows.
@@ -69,6 +71,8 @@ def retraining(
         slices: Comma-separated columns to report by.
         metric: What champion and challenger are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
+        intended_use: What the model is for, for its card; as the champion's when empty.
+        limits: What it is not for and where it is known to fail, for its card; as the champion's when empty.
         seed: Random seed of training and bootstrap.
 
     Returns:
@@ -103,6 +107,7 @@ def retraining(
     )  # fmt: skip
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
     judged = judge_and_register(
-        trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed, champion
-    )
+        trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed,
+        Stated(history, intended_use, limits), champion,
+    )  # fmt: skip
     return judged.verdict

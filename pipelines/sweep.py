@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from loopline.components import finish_sweep, plan_sweep, run_trials, train_xgboost
-from loopline.pipelines.judging import judge_and_register
+from loopline.pipelines.judging import Stated, judge_and_register
 from loopline.pipelines.settings import configure
 from loopline.pipelines.training import TrainingOutputs, prepare
 
@@ -35,6 +35,8 @@ def sweep(
     slices: str = "",
     metric: str = "",
     margin: float = 0.0,
+    intended_use: str = "",
+    limits: str = "",
     seed: int = 0,
 ) -> TrainingOutputs:
     """Try XGBoost's parameters side by side, train with the best by the validation rows, and judge on the test rows.
@@ -68,6 +70,8 @@ def sweep(
         slices: Comma-separated columns to report by.
         metric: What trials, and champion and challenger, are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
+        intended_use: What the model is for, for its card; as the champion's when empty.
+        limits: What it is not for and where it is known to fail, for its card; as the champion's when empty.
         seed: Random seed of split, training and bootstrap.
     """
     run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
@@ -96,5 +100,8 @@ def sweep(
         pipeline_run=run,
     )  # fmt: skip
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
-    judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)
+    judged = judge_and_register(
+        trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed,
+        Stated(uri, intended_use, limits),
+    )  # fmt: skip
     return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)

@@ -6,7 +6,7 @@ from kfp import dsl
 from kfp.dsl import HTML, Model
 
 from loopline.components import ingest_data, split_data, train_sklearn, train_xgboost, validate_data
-from loopline.pipelines.judging import judge_and_register
+from loopline.pipelines.judging import Stated, judge_and_register
 from loopline.pipelines.settings import configure
 
 
@@ -71,6 +71,8 @@ def training(
     slices: str = "",
     metric: str = "",
     margin: float = 0.0,
+    intended_use: str = "",
+    limits: str = "",
     seed: int = 0,
 ) -> TrainingOutputs:
     """Ingest, validate, split, train with XGBoost, evaluate, compare with the champion, register, promote if better.
@@ -98,6 +100,8 @@ def training(
         slices: Comma-separated columns to report by.
         metric: What champion and challenger are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
+        intended_use: What the model is for, for its card; as the champion's when empty.
+        limits: What it is not for and where it is known to fail, for its card; as the champion's when empty.
         seed: Random seed of split, training and bootstrap.
     """
     checked, split = prepare(
@@ -122,7 +126,10 @@ def training(
         pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )  # fmt: skip
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2")
-    judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)
+    judged = judge_and_register(
+        trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed,
+        Stated(uri, intended_use, limits),
+    )  # fmt: skip
     return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)
 
 
@@ -148,6 +155,8 @@ def training_sklearn(
     slices: str = "",
     metric: str = "",
     margin: float = 0.0,
+    intended_use: str = "",
+    limits: str = "",
     seed: int = 0,
 ) -> TrainingOutputs:
     """Ingest, validate, split, train with scikit-learn, evaluate, compare to the champion, register, promote if better.
@@ -174,6 +183,8 @@ def training_sklearn(
         slices: Comma-separated columns to report by.
         metric: What champion and challenger are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
+        intended_use: What the model is for, for its card; as the champion's when empty.
+        limits: What it is not for and where it is known to fail, for its card; as the champion's when empty.
         seed: Random seed of split, training and bootstrap.
     """
     checked, split = prepare(
@@ -197,5 +208,8 @@ def training_sklearn(
         name=name, seed=seed, pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     )  # fmt: skip
     configure(trained, "Train with scikit-learn", memory="4Gi", cpu="2")
-    judged = judge_and_register(trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed)
+    judged = judge_and_register(
+        trained.outputs["model"], split.outputs["test"], name, slices, metric, margin, seed,
+        Stated(uri, intended_use, limits),
+    )  # fmt: skip
     return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)

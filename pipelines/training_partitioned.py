@@ -10,7 +10,7 @@ from loopline.components import (
     profile_partition,
     train_distributed,
 )
-from loopline.pipelines.judging import judge_and_register
+from loopline.pipelines.judging import Stated, judge_and_register
 from loopline.pipelines.settings import configure
 from loopline.pipelines.training import TrainingOutputs
 
@@ -67,6 +67,8 @@ def training_partitioned(
     slices: str = "",
     metric: str = "",
     margin: float = 0.0,
+    intended_use: str = "",
+    limits: str = "",
     seed: int = 0,
     most: int = 64,
     workers: int = 1,
@@ -99,6 +101,8 @@ def training_partitioned(
         slices: Comma-separated columns to report by.
         metric: What champion and challenger are compared by; log_loss or rmse when empty.
         margin: How much better the challenger must be to be promoted, in units of the metric.
+        intended_use: What the model is for, for its card; as the champion's when empty.
+        limits: What it is not for and where it is known to fail, for its card; as the champion's when empty.
         seed: Random seed of split, training and bootstrap.
         most: The most partitions, 1 to 256; with more files than that, a partition has several.
         workers: Machines to train on, as a TrainJob; 1 trains in the step itself.
@@ -132,5 +136,8 @@ def training_partitioned(
     configure(trained, "Train with XGBoost", memory="4Gi", cpu="2", secret="loopline-s3")
     # The model follows from the inputs alone, so it may be cached; but machines fail.
     trained.set_retry(num_retries=1, backoff_duration="30s")
-    judged = judge_and_register(trained.outputs["model"], gathered.outputs["test"], name, slices, metric, margin, seed)
+    judged = judge_and_register(
+        trained.outputs["model"], gathered.outputs["test"], name, slices, metric, margin, seed,
+        Stated(uri, intended_use, limits),
+    )  # fmt: skip
     return TrainingOutputs(judged.version, judged.verdict, trained.outputs["model"], judged.report)

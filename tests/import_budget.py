@@ -35,6 +35,7 @@ ALLOWED = {
     "compare_models": "sklearn scipy.stats matplotlib pandas onnxruntime pyarrow",
     "select_model": "sklearn scipy.stats matplotlib pandas pyarrow",
     "register_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "write_model_card": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "promote_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "load_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "annotate_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",

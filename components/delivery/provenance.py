@@ -33,7 +33,7 @@ BUILT = Kind(
 BUILD_TYPE = "https://loopline.dev/model-image/v1"
 _BUILDER = "https://loopline.dev/builders"
 #: Names of dependencies that are compared with what the image says of itself.
-_MODEL, _DATA = "model", "training data"
+MODEL, _DATA = "model", "training data"
 
 
 def attest_built(
@@ -78,7 +78,7 @@ def provenance(manifest: Manifest, base: BaseImage, parameters: dict) -> dict:
             "externalParameters": external,
             "internalParameters": {},
             "resolvedDependencies": [
-                _dependency(_MODEL, manifest.digest),
+                _dependency(MODEL, manifest.digest),
                 *([_dependency(_DATA, data)] if (data := manifest.provenance.get("data_digest")) else []),
                 _dependency("training parameters", f"sha256:{hashlib.sha256(encode(training)).hexdigest()}"),
                 _dependency("base image", base.digest, f"oci://{base.name}"),
@@ -106,7 +106,7 @@ def verify_provenance(store: Store, digest: str, keys: Keys) -> dict:
     """
     predicate = require_statement(store, digest, BUILT, keys)
     annotations = require_manifest(store, digest).annotations
-    for name, annotation in ((_MODEL, MODEL_DIGEST), (_DATA, DATA_DIGEST)):
+    for name, annotation in ((MODEL, MODEL_DIGEST), (_DATA, DATA_DIGEST)):
         said, named = dependency(predicate, name), annotations.get(annotation, "")
         if said != named:
             raise InputError(

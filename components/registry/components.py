@@ -1,6 +1,6 @@
 """Components of the registry stage: keep models as versions in MLflow and fetch them again."""
 
-from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output, OutputPath
+from kfp.dsl import HTML, Artifact, Input, Markdown, Metrics, Model, Output, OutputPath
 
 from loopline.components.step import step
 
@@ -37,6 +37,51 @@ def register_model(
     from loopline.components.registry.register import register
 
     return register(model.path, metrics.path, report.path, name, experiment, pipeline_run)
+
+
+@step
+def write_model_card(
+    model: Input[Model],
+    card: Output[HTML],
+    card_text: Output[Markdown],
+    name: str,
+    version: int,
+    data_uri: str = "",
+    intended_use: str = "",
+    limits: str = "",
+    image: str = "",
+    metrics: Input[Metrics] = None,
+    verdict: Input[Artifact] = None,
+):
+    """Write the model card of a registered version from what was measured, and keep it with the version in MLflow.
+
+    Data, intended use, metrics with intervals, slices, calibration, comparison with the champion, limits, drift
+    thresholds, licenses, digests, who approved. What is not given is taken from the version's card, where it has one;
+    intended use and limits else from the champion's.
+
+    Args:
+        model: The model directory of the version.
+        card: The card as a page.
+        card_text: The card as Markdown.
+        name: The registered model.
+        version: The version, what register_model returned.
+        data_uri: Where the data came from; logins and signatures in it are left out.
+        intended_use: What the model is for, in words.
+        limits: What it is not for and where it is known to fail, in words.
+        image: The model image by digest, whose approvals the card names.
+        metrics: What evaluate_model measured.
+        verdict: What compare_models decided.
+
+    Raises:
+        InputError: There is no such version, it holds another model, an input cannot be used, or MLflow cannot be
+            reached or refuses.
+    """
+    from loopline.components.registry.model_card import Sources, write_card
+
+    sources = Sources(
+        metrics.path if metrics else "", verdict.path if verdict else "", data_uri, intended_use, limits, image
+    )
+    write_card(model.path, name, version, card.path, card_text.path, sources)
 
 
 @step

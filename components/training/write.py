@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from loopline.components.data.periods import table_periods
 from loopline.components.data.profile import profile_numbers, profile_table, save_profile
 from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import open_parquet, read_batches, read_table, table_digest, write_table
@@ -135,6 +136,7 @@ def write_model(
     }
     manifest.provenance = {
         "data_digest": table_digest(train),
+        **({"period": periods} if (periods := table_periods(train)) else {}),
         "pipeline_run": origin.pipeline_run,
         "code_version": os.environ.get("LOOPLINE_CODE_VERSION") or importlib.metadata.version("loopline"),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

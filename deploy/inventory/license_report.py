@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from loopline.components.errors import InputError
-from loopline.deploy.inventory.licenses import NOTED, license_of, unlooked
+from loopline.components.licenses import NOTED, license_of, unlooked
 from loopline.deploy.inventory.locked import Locked, read_lock, read_requirements
 
 _HEAD = """\
@@ -64,7 +64,7 @@ def license_report(folder: Path) -> str:
     if new := [f"{name} ({', '.join(words)})" for name, words in found.items() if words]:
         raise InputError(
             f"Nobody has looked at the licenses of {'; '.join(new)}: read them, then name them in "
-            "deploy/inventory/licenses.py, or leave the packages out."
+            "components/licenses.py, or leave the packages out."
         )
     app = {requirement.name for requirement, _ in read_requirements(folder / "app.txt")}
     lines = [_HEAD]

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from loopline.components.errors import InputError
 from loopline.components.image import VERSION
-from loopline.deploy.inventory.licenses import UNKNOWN, license_of
+from loopline.components.licenses import UNKNOWN, license_of
 
 
 def sbom(image: str, reports: list[Path]) -> str:

@@ -213,6 +213,15 @@ class World:
         return found
 
     @functools.cached_property
+    def write_model_card(self):
+        found = self.run(
+            "write_model_card", model=self.train_xgboost["model"], name="cells", version=self.register_model["output"],
+            metrics=self.evaluate_model["metrics"], verdict=self.compare_models["verdict"], intended_use="A test.",
+        )  # fmt: skip
+        assert "A test." in Path(found["card"].path).read_text()
+        return found
+
+    @functools.cached_property
     def promote_model(self):
         given = {"name": "cells", "version": self.register_model["output"], "compared_with": 0}
         assert self.run("promote_model", **given, verdict="keep")["output"] == 0

@@ -21,6 +21,7 @@ READS = {
     "plan_sweep": "loopline-mlflow",
     "run_trials": "loopline-mlflow",
     "finish_sweep": "loopline-mlflow,loopline-s3",
+    "write_model_card": "loopline-approvers,loopline-mlflow,loopline-registry,loopline-s3,loopline-signing/cosign.pub",
     "promote_model": "loopline-mlflow",
     "build_model_image": "loopline-registry,loopline-signing",
     "promote_to_site": "loopline-approvers,loopline-git,loopline-registry,loopline-signing/cosign.pub",
