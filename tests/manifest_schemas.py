@@ -264,11 +264,41 @@ _IMAGE_STREAM = _object(
         )
     ),
 )
+_IMAGE_POLICY = _object(
+    ("scopes", "policy"),
+    scopes=_list(_TEXT),
+    policy=_object(
+        ("rootOfTrust",),
+        rootOfTrust=_object(
+            ("policyType", "publicKey"),
+            policyType={"enum": ["PublicKey"]},
+            publicKey=_object(("keyData",), keyData=_TEXT, rekorKeyData=_TEXT),
+        ),
+        signedIdentity=_object(("matchPolicy",), matchPolicy={"enum": ["MatchRepository", "MatchRepoDigestOrExact"]}),
+    ),
+)
+_CUE = _object(("type", "data"), type={"enum": ["cue", "rego"]}, data=_TEXT)
+_CLUSTER_IMAGE_POLICY = _object(
+    ("images", "authorities"),
+    images=_list(_object(("glob",), glob=_TEXT)),
+    mode={"enum": ["enforce", "warn"]},
+    authorities=_list(
+        _object(
+            ("name", "key"),
+            name=_TEXT,
+            key=_object(("data",), data=_TEXT, hashAlgorithm=_TEXT),
+            attestations=_list(_object(("name", "predicateType"), name=_TEXT, predicateType=_TEXT, policy=_CUE)),
+        )
+    ),
+)
+#: https://docs.sigstore.dev/policy-controller/overview/ (ClusterImagePolicy),
 #: https://tekton.dev/docs/triggers/, https://tekton.dev/docs/pipelines/taskruns/ and https://tekton.dev/docs/pipelines/pipelineruns/
-#: and https://docs.redhat.com/en/documentation/openshift_container_platform (BuildConfig, ImageStream).
+#: and https://docs.redhat.com/en/documentation/openshift_container_platform (BuildConfig, ImageStream, ImagePolicy).
 _OWN = {
     ("build.openshift.io", "BuildConfig"): _resource(_BUILD_CONFIG),
     ("image.openshift.io", "ImageStream"): _resource(_IMAGE_STREAM),
+    ("config.openshift.io", "ImagePolicy"): _resource(_IMAGE_POLICY),
+    ("policy.sigstore.dev", "ClusterImagePolicy"): _resource(_CLUSTER_IMAGE_POLICY),
     ("triggers.tekton.dev", "TriggerBinding"): _resource(_object(("params",), params=_PARAMS)),
     ("triggers.tekton.dev", "TriggerTemplate"): _resource(
         _object(

@@ -30,6 +30,6 @@ def table_periods(path: str | Path) -> dict[str, str]:
 
 
 def _iso(instant: datetime.datetime | datetime.date) -> str:
-    """Write an instant to the second; what has no time zone is UTC, as everywhere in Loopline's tables."""
+    """Write an instant to the second, with its time zone where it has one."""
     text = instant.isoformat(**({"timespec": "seconds"} if isinstance(instant, datetime.datetime) else {}))
     return text.replace("+00:00", "Z")

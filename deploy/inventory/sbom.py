@@ -5,9 +5,9 @@ report's form: https://pip.pypa.io/en/stable/reference/installation-report/.
 """
 
 import json
-import re
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -32,15 +32,9 @@ def sbom(image: str, reports: list[Path]) -> str:
     Raises:
         InputError: A report cannot be read, or a package came without a hash.
     """
-    packages = {}
-    for report in reports:
-        try:
-            for entry in json.loads(report.read_text(encoding="utf-8"))["install"]:
-                packages[canonicalize_name(entry["metadata"]["name"])] = entry
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{report} is not a report of pip's: write one with `pip install --report`.") from None
-    components = [_component(name, packages[name]) for name in sorted(packages)]
-    references = {name: _purl(name, packages[name]["metadata"]["version"]) for name in sorted(packages)}
+    packages = {package.name: package for report in reports for package in _read(report)}
+    components = [_component(packages[name]) for name in sorted(packages)]
+    references = {name: packages[name].purl for name in sorted(packages)}
     digest = json.dumps([image, components, sys.version_info[:2]], sort_keys=True)
     document = {
         "bomFormat": "CycloneDX",
@@ -57,41 +51,67 @@ def sbom(image: str, reports: list[Path]) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _component(name: str, entry: dict) -> dict:
-    version, file = entry["metadata"]["version"], entry["download_info"]
-    hashes = (file.get("archive_info") or {}).get("hashes") or {}
-    if "sha256" not in hashes:
-        raise InputError(f"{name} {version} was installed without a hash: install it from requirements/.")
-    purl, license_ = _purl(name, version), license_of(name)
+@dataclass(frozen=True)
+class _Package:
+    """A package that pip installed: its canonical name, the file it came from and the requirements it states."""
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+    requires: list[str]
+
+    @property
+    def purl(self) -> str:
+        return f"pkg:pypi/{quote(self.name, safe='')}@{quote(self.version, safe='')}"
+
+
+def _read(report: Path) -> list[_Package]:
+    try:
+        return [_package(entry) for entry in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{report} is not a report of pip's: write one with `pip install --report`.") from None
+
+
+def _package(entry: dict) -> _Package:
+    metadata, file = entry["metadata"], entry["download_info"]
+    sha256 = file.get("archive_info", {}).get("hashes", {}).get("sha256", "")
+    if not sha256:
+        raise InputError(
+            f"{metadata['name']} {metadata['version']} was installed without a hash: install it from requirements/."
+        )
+    name = canonicalize_name(metadata["name"])
+    return _Package(name, metadata["version"], file["url"], sha256, metadata.get("requires_dist") or [])
+
+
+def _component(package: _Package) -> dict:
+    license_ = license_of(package.name)
     component = {
         "type": "library",
-        "bom-ref": purl,
-        "name": name,
-        "version": version,
-        "purl": purl,
-        "hashes": [{"alg": "SHA-256", "content": hashes["sha256"]}],
-        # Without what a mirror's address may carry: a login.
-        "externalReferences": [{"type": "distribution", "url": _plain(file["url"])}],
+        "bom-ref": package.purl,
+        "name": package.name,
+        "version": package.version,
+        "purl": package.purl,
+        "hashes": [{"alg": "SHA-256", "content": package.sha256}],
+        "externalReferences": [{"type": "distribution", "url": _plain(package.url)}],
     }
     if license_ not in (UNKNOWN, "NOASSERTION"):
         component["licenses"] = [{"expression": license_}]
     return component
 
 
-def _needs(entry: dict, references: dict[str, str]) -> list[str]:
+def _needs(package: _Package, references: dict[str, str]) -> list[str]:
     """Return the packages that one depends on, of those that are there."""
     wanted = set()
-    for text in entry["metadata"].get("requires_dist") or []:
-        requirement = Requirement(re.sub(r"\s+#.*$", "", text))
+    for requirement in map(Requirement, package.requires):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             wanted.add(canonicalize_name(requirement.name))
     return sorted(references[name] for name in wanted & references.keys())
 
 
 def _plain(url: str) -> str:
+    """Return an address without what that of a mirror may carry: a login or a token."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _purl(name: str, version: str) -> str:
-    return f"pkg:pypi/{quote(name, safe='')}@{quote(version, safe='')}"
