@@ -9,6 +9,7 @@ from urllib.parse import quote
 from loopline.components.delivery.annotations import DATA_DIGEST, MODEL_DIGEST, created
 from loopline.components.delivery.base import BaseImage
 from loopline.components.delivery.oci import EMPTY, MANIFEST, Document, blob_descriptor, digits, encode
+from loopline.components.licenses import UNKNOWN, license_of
 from loopline.components.model.directory import Manifest
 
 SBOM = "application/vnd.cyclonedx+json"
@@ -109,7 +110,9 @@ def _model(manifest: Manifest, version: int) -> dict:
 
 def _library(name: str, version: str) -> dict:
     purl = f"pkg:pypi/{quote(name.lower().replace('_', '-'), safe='')}@{quote(version, safe='')}"
-    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+    library = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+    license_ = license_of(name)
+    return library if license_ == UNKNOWN else {**library, "licenses": [{"expression": license_}]}
 
 
 def _oci(name: str, digest: str) -> str:

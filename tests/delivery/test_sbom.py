@@ -52,6 +52,8 @@ def test_the_list_is_valid_complete_and_signed(target, tmp_path):
     assert properties["dev.loopline.model.digest"] == manifest.digest
     libraries = {part["name"]: part["purl"] for part in parts.values() if part["type"] == "library"}
     assert libraries == {name: f"pkg:pypi/{name}@{version}" for name, version in manifest.libraries.items()}
+    licenses = {part["name"]: part["licenses"] for part in parts.values() if part["type"] == "library"}
+    assert licenses["scikit-learn"] == [{"expression": "BSD-3-Clause"}]
     assert libraries and parts["base"]["name"].startswith("quay.io/opendatahub/odh-modelcar-base-image")
     references = {"image", *parts}
     assert all({entry["ref"], *entry["dependsOn"]} <= references for entry in found["dependencies"])

@@ -61,7 +61,7 @@ def test_the_hashes_are_those_of_the_pins():
 
 @pytest.mark.parametrize("extra", ["", *EXTRAS])
 def test_an_extra_brings_all_that_it_needs(extra):
-    """Pip refuses what is not in the files; here it is seen without a download, from the metadata of what is installed."""
+    """Pip refuses what is not in the files; here it is seen without a download, from what is installed here."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     text = config["options.extras_require"][extra] if extra else config["options"]["install_requires"]
