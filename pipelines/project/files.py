@@ -42,6 +42,7 @@ def params_file(plan: Plan, project: str) -> str:
         _expectations(plan),
         _on_error(plan),
         _learning(plan),
+        [*_note("What people say of the model, for its card."), "# intended_use: ...", "# limits: ..."],
         _remarks(plan),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
