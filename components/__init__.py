@@ -29,6 +29,7 @@ STAGES = {
     "select_model": "evaluation",
     "register_model": "registry",
     "write_model_card": "registry",
+    "update_model_card": "registry",
     "promote_model": "registry",
     "load_model": "registry",
     "annotate_model": "registry",

@@ -12,7 +12,7 @@ from loopline.components import (
     promote_to_site,
     rollback_site,
     test_model_image,
-    write_model_card,
+    update_model_card,
 )
 from loopline.components.image import step_image
 from loopline.pipelines.settings import configure
@@ -105,12 +105,12 @@ def delivery(
             overlay=overlay, deadline_s=deadline_s,
         )  # fmt: skip
         configure(before, f"Check wave {number}", outside=True, secret=(*_VERIFY, "loopline-git", "loopline-sites"))
-    described = write_model_card(
+    described = update_model_card(
         model=loaded.outputs["model"], name=name, version=loaded.outputs["found_version"],
         image=tested.outputs["Output"],
     )  # fmt: skip
     secrets = (*_VERIFY, "loopline-approvers", "loopline-mlflow", "loopline-s3")
-    configure(described, "Write model card", outside=True, secret=secrets).after(before)
+    configure(described, "Update model card", outside=True, secret=secrets).after(before)
     return DeliveryOutputs(tested.outputs["Output"], loaded.outputs["found_version"], tested.outputs["report"])
 
 

@@ -36,6 +36,7 @@ ALLOWED = {
     "select_model": "sklearn scipy.stats matplotlib pandas pyarrow",
     "register_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "write_model_card": "mlflow sqlalchemy pandas pyarrow cryptography requests",
+    "update_model_card": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "promote_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "load_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",
     "annotate_model": "mlflow sqlalchemy pandas pyarrow cryptography requests",

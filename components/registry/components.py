@@ -42,6 +42,8 @@ def register_model(
 @step
 def write_model_card(
     model: Input[Model],
+    metrics: Input[Metrics],
+    verdict: Input[Artifact],
     card: Output[HTML],
     card_text: Output[Markdown],
     name: str,
@@ -49,18 +51,16 @@ def write_model_card(
     data_uri: str = "",
     intended_use: str = "",
     limits: str = "",
-    image: str = "",
-    metrics: Input[Metrics] = None,
-    verdict: Input[Artifact] = None,
 ):
     """Write the model card of a registered version from what was measured, and keep it with the version in MLflow.
 
     Data, intended use, metrics with intervals, slices, calibration, comparison with the champion, limits, drift
-    thresholds, licenses, digests, who approved. What is not given is taken from the version's card, where it has one;
-    intended use and limits else from the champion's.
+    thresholds, licenses, digests. Use and limits that are not given are taken from the card of the champion.
 
     Args:
         model: The model directory of the version.
+        metrics: What evaluate_model measured.
+        verdict: What compare_models decided.
         card: The card as a page.
         card_text: The card as Markdown.
         name: The registered model.
@@ -68,9 +68,6 @@ def write_model_card(
         data_uri: Where the data came from; logins and signatures in it are left out.
         intended_use: What the model is for, in words.
         limits: What it is not for and where it is known to fail, in words.
-        image: The model image by digest, whose approvals the card names.
-        metrics: What evaluate_model measured.
-        verdict: What compare_models decided.
 
     Raises:
         InputError: There is no such version, it holds another model, an input cannot be used, or MLflow cannot be
@@ -78,10 +75,33 @@ def write_model_card(
     """
     from loopline.components.registry.model_card import Sources, write_card
 
-    sources = Sources(
-        metrics.path if metrics else "", verdict.path if verdict else "", data_uri, intended_use, limits, image
-    )
+    sources = Sources(metrics.path, verdict.path, data_uri, intended_use, limits)
     write_card(model.path, name, version, card.path, card_text.path, sources)
+
+
+@step
+def update_model_card(
+    model: Input[Model], card: Output[HTML], card_text: Output[Markdown], name: str, version: int, image: str
+):
+    """Write the model card of a version anew, with the image that was delivered and who approved it.
+
+    The rest is as in the card that is there. Image and approvals stand in the version's tags, too.
+
+    Args:
+        model: The model directory of the version.
+        card: The card as a page.
+        card_text: The card as Markdown.
+        name: The registered model.
+        version: The version.
+        image: Its image by digest, what test_model_image returned.
+
+    Raises:
+        InputError: There is no such version, the image holds another model or may not be promoted, or MLflow cannot be
+            reached or refuses.
+    """
+    from loopline.components.registry.model_card import Sources, write_card
+
+    write_card(model.path, name, version, card.path, card_text.path, Sources(image=image))
 
 
 @step

@@ -280,6 +280,17 @@ class World:
         return found
 
     @functools.cached_property
+    def update_model_card(self):
+        assert self.write_model_card
+        image = self.test_model_image["output"]
+        found = self.run(
+            "update_model_card", model=self.load_model["model"], name="cells", version=1, image=image
+        )  # fmt: skip
+        text = Path(found["card"].path).read_text()
+        assert "A test." in text and image.rpartition("@")[2] in text
+        return found
+
+    @functools.cached_property
     def served(self):
         with environment(self.variables):
             image = fetch_image(self.test_model_image["output"], self.folder / "fetched", tested=True)
