@@ -77,14 +77,16 @@ def setup(_words=()) -> int:
 def install_commands(python: str) -> list[list[str]]:
     """Return what fills an environment: tools to build with, the packages, then Loopline; each file has its hash.
 
-    Nothing comes in beside them: builds take their tools from the environment, and Loopline brings no packages.
+    Nothing comes in beside them: builds take their tools from the environment, the files are complete, which the last
+    command checks, and Loopline brings no packages.
     """
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     hashed = [word for name in ("core", *EXTRAS.split(",")) for word in ("--requirement", f"requirements/{name}.txt")]
     return [
         [*pip, "--require-hashes", "--only-binary", ":all:", "--requirement", "requirements/build.txt"],
-        [*pip, "--require-hashes", "--no-build-isolation", *hashed],
+        [*pip, "--require-hashes", "--no-deps", "--no-build-isolation", *hashed],
         [*pip, "--no-deps", "--no-build-isolation", "--editable", "."],
+        [python, "-m", "pip", "check"],
     ]
 
 

@@ -6,7 +6,6 @@ from loopline.components.delivery.annotations import MLFLOW_RUN, MODEL_NAME, MOD
 from loopline.components.delivery.approval import (
     Approval,
     find_approvals,
-    is_required,
     load_approvers,
     require_approval,
 )
@@ -43,7 +42,7 @@ def admit(image: str, approval: bool = False) -> Admitted:
 
     Args:
         image: The image by digest.
-        approval: Whether somebody must have approved it; ``LOOPLINE_REQUIRE_APPROVAL`` asks for it in any case.
+        approval: Whether somebody must have approved it.
 
     Returns:
         The release that it is, and the evidence.
@@ -63,7 +62,7 @@ def admit(image: str, approval: bool = False) -> Admitted:
         raise InputError(f"Image {reference} does not say which model it holds: build it with build_model_image.")
     approvers = load_approvers()
     approvals = find_approvals(store, reference.digest, keys, approvers) if approvers else []
-    if is_required(approval):
+    if approval:
         require_approval(reference.uri, approvals, approvers)
     release = Release(name, int(version), reference.uri)
     return Admitted(release, annotations.get(MLFLOW_RUN, ""), provenance, test, tuple(approvals))

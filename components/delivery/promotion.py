@@ -3,6 +3,7 @@
 import logging
 
 from loopline.components.delivery.admission import Admitted, admit
+from loopline.components.delivery.approval import is_required
 from loopline.components.delivery.config_repository import (
     APPROVED_BY,
     IMAGE,
@@ -44,7 +45,8 @@ def promote(
         overlay: The folder of a site in the repository.
         mode: ``direct``, or ``pull-request`` for a branch of its own and a request to merge it.
         pipeline_run: The pipeline run to note in the commit. A promotion repeated by the same run is the same one.
-        require_approval: Whether an approver must have approved the image.
+        require_approval: Whether an approver must have approved the image; ``LOOPLINE_REQUIRE_APPROVAL`` asks for it in
+            any case.
 
     Returns:
         The commit; empty when there was nothing to change.
@@ -58,7 +60,7 @@ def promote(
         raise InputError(f"mode is {mode!r}: choose from {', '.join(MODES)}.")
     if not names:
         return ""
-    admitted = admit(image, require_approval)
+    admitted = admit(image, is_required(require_approval))
     with open_repository(repository, branch) as git:
         config = ConfigRepository(git, overlay)
 

@@ -32,6 +32,8 @@ BUILT = Kind(
 #: What the parameters below mean: docs/supply-chain.md.
 BUILD_TYPE = "https://loopline.dev/model-image/v1"
 _BUILDER = "https://loopline.dev/builders"
+#: What a training notes beside its parameters.
+_CAME_OF_IT = ("validation", "rows", "left_out", "best_iteration")
 #: Names of dependencies that are compared with what the image says of itself.
 MODEL, _DATA = "model", "training data"
 
@@ -67,7 +69,7 @@ def provenance(manifest: Manifest, base: BaseImage, parameters: dict) -> dict:
         The predicate; what is not known is left out.
     """
     known = {name: value for name, value in parameters.items() if value not in ("", None)}
-    training = {name: manifest.training.get(name) for name in ("component", "estimator", "params", "seed")}
+    training = {name: value for name, value in manifest.training.items() if name not in _CAME_OF_IT}
     external = {"model": manifest.name, **known, "base": base.name}
     if run := manifest.provenance.get("pipeline_run"):
         external["training_run"] = run

@@ -23,9 +23,10 @@ def _verify(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from loopline.components.delivery.admission import admit
+    from loopline.components.delivery.approval import is_required
     from loopline.components.delivery.keys import load_keys
 
-    admitted = admit(options.image, options.require_approval)
+    admitted = admit(options.image, is_required(options.require_approval))
     if options.json:
         print(json.dumps(asdict(admitted), indent=2))
         return 0

@@ -61,7 +61,7 @@ def test_the_hashes_are_those_of_the_pins():
 
 @pytest.mark.parametrize("extra", ["", *EXTRAS])
 def test_an_extra_brings_all_that_it_needs(extra):
-    """Pip refuses what is not in the files; here it is seen without a download, from what is installed here."""
+    """`pip check` refuses what lacks something; here it is seen without a download, from what is installed here."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     text = config["options.extras_require"][extra] if extra else config["options"]["install_requires"]
@@ -91,9 +91,11 @@ def test_images_install_by_hash_alone(file):
     assert commands
     for command in commands:
         own = "--no-deps --no-build-isolation ." in command
+        assert "--no-deps" in command or "requirements/build.txt" in command, command
         assert own or "--require-hashes" in command, command
         # Builds fetch their tools past the hashes, unless nothing is built or they are there.
         assert "--no-build-isolation" in command or "--only-binary :all:" in command, command
+    assert "pip check" in text
     assert not re.search(r"constraint|https?://\S+\.whl", text)
     for name in re.findall(r"requirements/(\w+)\.txt", text):
         assert (FOLDER / f"{name}.txt").is_file()
@@ -105,10 +107,11 @@ def test_every_extra_of_the_step_image_is_locked():
 
 
 def test_the_environment_is_installed_by_hash_alone():
-    build, packages, own = MAKE.install_commands("python")
+    build, packages, own, check = MAKE.install_commands("python")
     assert "--require-hashes" in build and "--only-binary" in build
     assert "--require-hashes" in packages and "--no-build-isolation" in packages
     assert {f"requirements/{name}.txt" for name in ("core", *EXTRAS)} <= set(packages)
+    assert check[-1] == "check"
     assert "--no-deps" in own and "--no-build-isolation" in own
 
 
@@ -124,7 +127,7 @@ def test_a_package_that_was_changed_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("PIP_PYTHON", python)
-    _, command, _ = MAKE.install_commands(sys.executable)
+    _, command, *_ = MAKE.install_commands(sys.executable)
     write_wheel(tmp_path, "some_part", "honest = False")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode and "DO NOT MATCH THE HASHES" in done.stderr

@@ -4,7 +4,6 @@ import base64
 import copy
 
 import pytest
-import yaml
 from deploy_sites import FIRST, TEMPLATE, built, one
 from manifest_schemas import ROOT, InvalidManifestError, build, check, need_kustomize
 
@@ -40,13 +39,13 @@ def test_policies_are_valid_and_a_typo_is_not():
 
 def test_every_kind_of_statement_is_asked_for_by_its_type():
     asked = {
-        attestation["predicateType"]: yaml.safe_load(attestation["policy"]["data"])
+        attestation["predicateType"]: attestation["policy"]["data"]
         for policy in policies().values()
         for authority in policy["spec"]["authorities"]
         for attestation in authority.get("attestations", [])
     }
     assert set(asked) == {TESTED.type, BUILT.type, APPROVAL.type}
-    assert BUILD_TYPE in str(asked[BUILT.type])
+    assert BUILD_TYPE in asked[BUILT.type]
     assert all(
         policy["spec"]["images"] == [{"glob": f"{IMAGES.rpartition('/')[0]}/**"}] for policy in policies().values()
     )
