@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -31,6 +32,8 @@ BUILD = (
     "wheel",
     *(f"{name} ; sys_platform == 'darwin'" for name in ("cffi", "cython>=3.1", "greenlet")),
 )
+#: What resolves.
+LOCK = "uv>=0.9,<1"
 
 
 def main() -> int:
@@ -121,22 +124,26 @@ def lint(words) -> int:
 
 def lock(_words) -> int:
     """Resolve the newest versions that setup.cfg allows, for both Pythons; then write the hashes of each extra."""
-    code = setup()
-    if code:
-        return code
-    uv = str(VENV / "bin" / "uv")
-    extras = [word for extra in EXTRAS.split(",") for word in ("--extra", extra)]
-    Path("constraints.txt").write_text(resolve(uv, "setup.cfg", "--upgrade", *extras))
-    write_hashes(uv)
+    with tempfile.TemporaryDirectory() as folder:
+        # Not .venv: that is made of the lock, which need not fit setup.cfg now.
+        python = str(Path(folder) / "bin" / "python")
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
+        for command in ([find_python(), "-m", "venv", folder], [*pip, "--requirement", "requirements/lock.txt"]):
+            if code := subprocess.run(command).returncode:
+                return code
+        uv = str(Path(folder) / "bin" / "uv")
+        extras = [word for extra in EXTRAS.split(",") for word in ("--extra", extra)]
+        Path("constraints.txt").write_text(resolve(uv, "setup.cfg", "--upgrade", *extras))
+        write_hashes(uv)
     return 0
 
 
 def resolve(uv: str, source: str, *options: str, text: str | None = None) -> str:
     """Return what uv resolves some requirements to, a package a line, for both Pythons and all platforms."""
     command = [uv, "pip", "compile", "--universal", "--python-version", "3.11", "--quiet", "--no-header"]
-    done = subprocess.run(
-        [*command, "--no-annotate", *options, source], input=text, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([*command, "--no-annotate", *options, source], input=text, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # uv said why
     return done.stdout
 
 
@@ -152,6 +159,7 @@ def write_hashes(uv: str) -> None:
         files[extra] = [one for one in packages(resolve(uv, "setup.cfg", *hashed, "--extra", extra)) if one not in core]
     files["app"] = packages(resolve(uv, "examples/flights/app/requirements.txt", *hashed))
     files["build"] = packages(resolve(uv, "-", *hashed, text="\n".join(BUILD)))
+    files["lock"] = packages(resolve(uv, "-", "--generate-hashes", "--upgrade", text=LOCK))
     for name, entries in files.items():
         text = "\n".join(["# Written by `make.py lock`.", *entries])
         (ROOT / "requirements" / f"{name}.txt").write_text(text + "\n")

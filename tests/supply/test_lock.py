@@ -37,7 +37,7 @@ def names(file: str) -> set[str]:
 
 
 def test_every_file_is_pinned_and_hashed():
-    assert {path.stem for path in FOLDER.iterdir()} == {"core", "app", "build", *EXTRAS}
+    assert {path.stem for path in FOLDER.iterdir()} == {"core", "app", "build", "lock", *EXTRAS}
     for path in FOLDER.iterdir():
         found = read_requirements(path)
         assert found, path
