@@ -144,7 +144,7 @@ def _slices(facts: CardFacts) -> list[Section]:
         return []
     slices = evaluation.get("slices") or []
     if not slices:
-        return [Section("Slices", ["Not measured: no columns were named to report by (`slices`)."])]
+        return [Section("Slices", ["Not measured: no columns were named to report by, in the parameter slices."])]
     label, found = find_metric(facts.manifest.task).label, []
     for column in dict.fromkeys(one["column"] for one in slices):
         rows = [
