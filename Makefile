@@ -1,4 +1,6 @@
 # The commands of make.py, for those who have make.
-.PHONY: demo test bench compile lint setup lock licenses
+.PHONY: demo test bench soak compile lint setup lock licenses
 demo test bench compile lint setup lock licenses:
 	@python3 make.py $@
+soak:
+	@python3 make.py soak $(MINUTES)

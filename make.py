@@ -3,6 +3,7 @@
     python3 make.py demo     train on real flights, register the model, show where to look
     python3 make.py test     run the tests
     python3 make.py bench    measure speed and memory, print the tables
+    python3 make.py soak     three sites under load, with faults, for so many minutes (30); print what was lost
     python3 make.py compile  compile the pipelines to compiled/
     python3 make.py lint     check format and style
     python3 make.py setup    only make the environment in .venv
@@ -175,6 +176,7 @@ COMMANDS = {
     # Files side by side, each file's tests in one process: they share servers and trained models.
     "test": in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"),
     "bench": in_venv("python", "-m", "benchmarks"),
+    "soak": in_venv("python", "-m", "benchmarks.soak"),
     "compile": in_venv("loopline", "compile"),
     "lint": lint,
     "setup": setup,

@@ -31,17 +31,46 @@ TLS_HOST = "127.0.0.2"
 USER, PASSWORD = "robot", "correct horse"
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunningRegistry:
     """A registry that answers.
 
     Attributes:
         host: Host and port.
         data: The folder with its blobs.
+        pid: Its process.
     """
 
     host: str
     data: Path
+    _configuration: Path
+    _ca: Path | None
+    _process: subprocess.Popen | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def up(self) -> None:
+        """Start it, at first and after ``down``; it ends with the thread that starts it."""
+        with open(self._configuration.with_name("log.txt"), "ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "serve", self._configuration],
+                stdout=log,
+                stderr=log,
+                env={name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")},
+                preexec_fn=die_with(os.getpid()),
+            )
+        try:
+            _wait(self.host, self._ca, self._process)
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Kill it, whatever it is about."""
+        self._process.kill()
+        self._process.wait()
 
     def image(self, name: str) -> str:
         """Return the reference of an image in it."""
@@ -75,20 +104,12 @@ def run_registry(
         host = f"{address}:{probe.getsockname()[1]}"
     storage = {"inmemory": {}} if memory else {"filesystem": {"rootdirectory": str(folder / "data")}}
     configuration = _configure(folder, host, storage, login, tls, tokens)
-    with open(folder / "log.txt", "wb") as log:
-        process = subprocess.Popen(
-            [PROGRAM, "serve", configuration],
-            stdout=log,
-            stderr=log,
-            env={name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")},
-            preexec_fn=die_with(os.getpid()),
-        )
+    running = RunningRegistry(host, folder / "data", configuration, folder / "ca.pem" if tls else None)
+    running.up()
     try:
-        _wait(host, folder / "ca.pem" if tls else None, process)
-        yield RunningRegistry(host, folder / "data")
+        yield running
     finally:
-        process.kill()
-        process.wait()
+        running.down()
 
 
 def _configure(folder: Path, host: str, storage: dict, login: bool, tls: bool, tokens: str) -> Path:
