@@ -10,7 +10,10 @@ from typing import TextIO
 
 #: kfp's executor prints every log record this way.
 _LOG_LINE = re.compile(r"^\[KFP Executor [^\]]*\]: loopline: (?P<message>.*)$")
-_ERROR = re.compile(r"^(?:[\w.]+\.)?(?:InputError|AbsentError): (?P<message>.*)$")
+#: An exception that a user is meant to read, as Python prints it: it bears the name of its module.
+_ERROR = re.compile(r"^loopline\.components\.(?:\w+\.)+(?P<kind>\w+Error): (?P<message>.*)$")
+#: Of these, those with ``temporary`` set: the same may work in a moment. A test compares.
+PASSING = frozenset({"TemporaryError", "AwayError", "OvertakenError"})
 #: How the system and SQLite say that there is no room.
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 DISK_FULL = "The disk is full: free space where LOOPLINE_HOME and TMPDIR point to, then run it again."
@@ -23,7 +26,7 @@ class StepFailed(RuntimeError):
     Attributes:
         step: The step's name.
         message: The last line of what went wrong.
-        traceback: The step's own traceback; empty when the step refused its input.
+        traceback: The step's own traceback; empty when the step said in a sentence what is wrong.
         refused: Whether the step refused what it was given, so that trying again cannot help.
     """
 
@@ -60,9 +63,9 @@ def failure_of(step: str, output: list[str], returncode: int) -> StepFailed:
     if any(sign in line for line in output for sign in _DISK_FULL):
         return StepFailed(step, DISK_FULL, "", refused=True)
     message = "".join(lines[last:]).strip() if last is not None else _how_it_ended(returncode)
-    refused = _ERROR.match(message.splitlines()[0]) if message else None
-    if refused:
-        return StepFailed(step, refused["message"].strip(), "", refused=True)
+    said = _ERROR.match(message.splitlines()[0]) if message else None
+    if said:
+        return StepFailed(step, said["message"].strip(), "", refused=said["kind"] not in PASSING)
     return StepFailed(step, message, _own_frames(lines))
 
 

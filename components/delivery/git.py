@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
-from loopline.components.delivery.git_failures import GitError, explain_git
+from loopline.components.delivery.git_failures import AwayError, explain_git
 from loopline.components.environment import ca_bundle, home
 from loopline.components.errors import InputError
 
@@ -143,9 +143,8 @@ def call_git(arguments: Sequence[str], data: bytes = b"", timeout_s: float = 0.0
     try:
         output, errors = process.communicate(data, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise GitError(
-            f"Repository {_where(arguments)}: git {_command(arguments)} did not end within {timeout_s:g} s: try again.",
-            temporary=True,
+        raise AwayError(
+            f"Repository {_where(arguments)}: git {_command(arguments)} did not end within {timeout_s:g} s: try again."
         ) from None
     finally:
         if process.poll() is None:

@@ -3,19 +3,30 @@
 import os
 import re
 
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, TemporaryError
 
 
 class GitError(InputError):
     """Git could not do what was asked of it."""
 
-    def __init__(self, message: str, temporary: bool = False):
-        super().__init__(message)
-        self.temporary = temporary
+
+class AwayError(GitError, TemporaryError):
+    """A repository could not be reached, or the connection to it broke."""
 
 
 class RejectedError(GitError):
-    """A repository did not take a push; nothing of it was taken."""
+    """A repository did not take a push.
+
+    Attributes:
+        sure: Whether nothing of it was taken. Where a connection breaks before the answer comes, git asks a second time
+            by itself; what is refused then is what was taken before.
+    """
+
+    sure = True
+
+
+class OvertakenError(RejectedError, TemporaryError):
+    """A repository did not take a push since somebody else was faster, or nothing says that it will stay so."""
 
 
 #: What git prints, and what to tell; of several that fit, the first. Sources: git 2.39 to 2.47, libcurl, OpenSSH.
@@ -88,7 +99,7 @@ def explain_git(output: str, where: str) -> GitError:
             return GitError(f"Repository {where}: {sentence} ({_last_words(text)}).")
     for pattern, sentence in _TEMPORARY:
         if re.search(pattern, text):
-            return GitError(f"Repository {where}: {sentence} ({_last_words(text)}): try again.", temporary=True)
+            return AwayError(f"Repository {where}: {sentence} ({_last_words(text)}): try again.")
     return GitError(f"Repository {where}: git failed ({_last_words(text)}).")
 
 
@@ -102,8 +113,7 @@ def explain_push(report: str, errors: str, where: str, branch: str) -> GitError:
         branch: The branch.
 
     Returns:
-        The error to raise: ``RejectedError`` when the repository answered that it does not take the push. It is
-        temporary when somebody else was faster, or nothing says that it will stay so.
+        The error to raise: ``RejectedError`` when the repository answered that it does not take the push.
     """
     refused = next((line.split("\t")[-1] for line in report.splitlines() if line.startswith("!")), "")
     if not refused or "remote failure" in refused:
@@ -114,7 +124,9 @@ def explain_push(report: str, errors: str, where: str, branch: str) -> GitError:
         if re.search(pattern, f"{refused} {said}"):
             reason = _shorten(_without_secrets(said or refused))
             return RejectedError(f"Repository {where} does not take a push to {branch}: {sentence} ({reason}).")
-    return RejectedError(f"Repository {where} does not take a push to {branch}: {refused}.", temporary=True)
+    overtaken = OvertakenError(f"Repository {where} does not take a push to {branch}: {refused}.")
+    overtaken.sure = "[remote rejected]" not in refused
+    return overtaken
 
 
 def _without_secrets(text: str) -> str:

@@ -159,7 +159,7 @@ class Repository:
                 that only grows.
 
         Raises:
-            RejectedError: The repository did not take it; temporary when somebody else was faster.
+            RejectedError: The repository did not take it.
             GitError: Git failed, and the repository may have taken it or not.
         """
         reference = f"refs/heads/{branch or self.branch}"
@@ -289,8 +289,9 @@ def commit_change(repository: Repository, decide: Callable[[], Change | None]) -
             repository.push(commit)
             return commit
         except GitError as error:
-            unclear = not isinstance(error, RejectedError)
-            failures += unclear
+            rejected = isinstance(error, RejectedError)
+            unclear = not (rejected and error.sure)
+            failures += not rejected
             if not error.temporary or failures > RETRIES or time.monotonic() - start > PATIENCE_S:
                 raise
             logger.info("%s", error)

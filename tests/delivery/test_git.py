@@ -14,7 +14,7 @@ from config_repositories import edit, git, history, make_certificate, make_repos
 
 from loopline.components.delivery import git_repository
 from loopline.components.delivery.git import credentials, default_repository, locate_repository, run_git
-from loopline.components.delivery.git_failures import GitError, RejectedError, explain_git, explain_push
+from loopline.components.delivery.git_failures import AwayError, GitError, RejectedError, explain_git, explain_push
 from loopline.components.delivery.git_repository import Change, commit_change, open_repository
 from loopline.components.errors import InputError
 
@@ -306,7 +306,7 @@ def test_push_whose_answer_was_lost_is_made_once(served, tmp_path, hurried, monk
         if not lost:
             lost.append(commit)
             edit(bare, {"other": "1"})  # and somebody else goes on
-            raise GitError("the connection broke", temporary=True)
+            raise AwayError("the connection broke")
 
     monkeypatch.setattr(git_repository.Repository, "push", push_and_lose_the_answer)
     with open_repository(f"{served.url}/config.git", "main") as repository:

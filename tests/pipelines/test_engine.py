@@ -1,15 +1,18 @@
 """The local engine: what a person sees while a run goes well, and when it does not."""
 
 import builtins
+import importlib
 import io
+import pkgutil
 
 import pytest
 from kfp import compiler, dsl
 
+from loopline import components
 from loopline.components.errors import InputError
 from loopline.components.step import step
 from loopline.pipelines.engine import run_pipeline
-from loopline.pipelines.progress import Progress, StepFailed, failure_of
+from loopline.pipelines.progress import PASSING, Progress, StepFailed, failure_of
 
 
 @step
@@ -17,7 +20,7 @@ def say(text: str) -> str:
     """Say something.
 
     Args:
-        text: What to say; "boom" fails, "refuse" is refused.
+        text: What to say; "boom" fails, "refuse" is refused, "away" and "forbidden" are what a Git server may be.
 
     Returns:
         The text.
@@ -32,6 +35,10 @@ def say(text: str) -> str:
         raise RuntimeError("the roof fell in")
     if text == "refuse":
         raise InputError("Text 'refuse' cannot be said: say something else.")
+    if text in ("away", "forbidden"):
+        from loopline.components.delivery.git_failures import AwayError, GitError
+
+        raise {"away": AwayError, "forbidden": GitError}[text](f"The repository is {text}: try again.")
     return text
 
 
@@ -91,6 +98,31 @@ def test_a_refusal_is_one_sentence_and_is_not_retried(speech_yaml):
     assert caught.value.message == "Text 'refuse' cannot be said: say something else."
     assert caught.value.traceback == ""
     assert seen.getvalue().count("failed after") == 1
+
+
+@pytest.mark.parametrize(("text", "tries"), [("away", 3), ("forbidden", 1)])
+def test_what_a_service_does_is_one_sentence_and_retried_where_it_may_pass(speech_yaml, text, tries):
+    seen = io.StringIO()
+    with pytest.raises(StepFailed) as caught:
+        run_pipeline(speech_yaml, {"text": text}, Progress(seen))
+    assert (caught.value.message, caught.value.traceback) == (f"The repository is {text}: try again.", "")
+    assert caught.value.refused == (tries == 1)
+    assert seen.getvalue().count("failed after") == tries
+
+
+def test_errors_that_may_pass_are_known_by_their_name():
+    """The engine reads what a step printed: the class's name is all that it knows of an error."""
+    for module in pkgutil.walk_packages(components.__path__, "loopline.components."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, kinds = [InputError], set()
+    while found:
+        kind = found.pop()
+        found += kind.__subclasses__()
+        if kind.__module__.startswith("loopline.components."):
+            kinds.add(kind)
+    assert {kind.__name__ for kind in kinds if kind.temporary} == PASSING
+    assert not {kind.__name__ for kind in kinds if not kind.temporary} & PASSING
 
 
 def test_another_failure_is_retried(speech_yaml):
