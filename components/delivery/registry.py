@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from loopline.components.data.sources import LOCAL_HOSTS, WebStream
@@ -47,6 +48,8 @@ ATTEMPTS = 3
 SETTLE_S = (0.05, 0.15)
 #: Seconds before a request that reads is made again, doubled each time.
 BACKOFF_S = 0.3
+#: Most seconds that a registry's Retry-After is heeded: a step must not wait for hours.
+PATIENCE_S = 60.0
 _ACCEPT = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _AGAIN = (429, 500, 502, 503, 504)
 #: What is answered where there is nothing, and by registries that do not know what referrers are.
@@ -208,8 +211,9 @@ class Registry:
                 return send()
             except _BrokenError as error:
                 reason = str(error)
-                time.sleep(random.uniform(*SETTLE_S) * 4**attempt)
-        raise InputError(
+                if attempt < ATTEMPTS:
+                    time.sleep(max(error.wait_s, random.uniform(*SETTLE_S) * 4**attempt))
+        raise TemporaryError(
             f"Sending to {self.name} failed {ATTEMPTS} times ({reason}): try again later; what is there is not sent "
             "again."
         )
@@ -283,7 +287,7 @@ class Registry:
                 "use another login."
             )
         if status in _AGAIN and method in _WRITES:
-            return _BrokenError(f"HTTP {status}{said}")
+            return _BrokenError(f"HTTP {status}{said}", _Retry().get_retry_after(response.raw) or 0.0)
         return (TemporaryError if status in _AGAIN else InputError)(
             f"Registry {self._host} answered HTTP {status} to {method} in {self._repository}{said}: check the "
             "reference, and that the registry takes OCI images."
@@ -302,7 +306,7 @@ class Registry:
         session = requests.Session()
         session.verify = ca_bundle() or True
         session.auth = self._auth
-        retry = Retry(
+        retry = _Retry(
             3,
             connect=1,
             other=0,
@@ -320,7 +324,25 @@ class Registry:
 
 
 class _BrokenError(Exception):
-    """A request that writes broke, or met a registry that is not well at the moment."""
+    """A request that writes broke, or met a registry that is not well at the moment.
+
+    Attributes:
+        wait_s: Seconds that the registry wants to be left alone.
+    """
+
+    def __init__(self, reason: str, wait_s: float = 0.0):
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _Retry(Retry):
+    """Heeds what a registry says of when to come back, within reason."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        try:
+            return min(super().parse_retry_after(retry_after), PATIENCE_S)
+        except InvalidHeader:
+            return 0.0
 
 
 class _Body:
