@@ -161,10 +161,15 @@ class Layout:
     def _replace(self, name: str | Path, blob: Blob) -> None:
         """Write a file beside its place and move it there; one that was left half-written is written over."""
         partial = self._folder / ".partial"
-        with open(partial, "wb") as stream:
-            for chunk in CheckedStream(_Chunks(blob), {"digest": blob.digest, "size": blob.size}, "the model").chunks():
-                stream.write(chunk)
-        partial.replace(self._folder / name)
+        try:
+            with open(partial, "wb") as stream:
+                checked = CheckedStream(_Chunks(blob), {"digest": blob.digest, "size": blob.size}, "the model")
+                for chunk in checked.chunks():
+                    stream.write(chunk)
+            partial.replace(self._folder / name)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # it may be what fills the disk
+            raise
 
 
 class _Chunks:
