@@ -5,7 +5,7 @@ and where a command is not what kfp compiles, it is run as it stands in the YAML
 
 For each step the server gets one byte with two descriptors: where the output goes, and a socket. On the socket it reads
 the order, a JSON object (program, words, environment, folder), and answers with the process's number and, when that has
-ended, its exit code, each on a line.
+ended, its exit code, each on a line. When the engine ends or is killed, the server ends the steps that are left.
 """
 
 import atexit
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from loopline.components.environment import QUIET_THREADS
+from loopline.pipelines.step_server import GOODBYE
 
 #: The shell line that kfp compiles for a step that installs nothing, apart from blanks.
 _SHELL = (
@@ -66,7 +67,7 @@ class _Server:
         present = dict(os.environ)
         # A fork of this process must not share the socket: answers would go astray.
         if self.environment != present or self.owner != os.getpid() or self.process.poll() is not None:
-            self.stop()
+            self.stop(steps_go_on=True)
             self.control, theirs = socket.socketpair()
             with theirs:
                 self.process = subprocess.Popen(
@@ -79,9 +80,12 @@ class _Server:
             self.environment, self.owner = present, os.getpid()
         return self.control
 
-    def stop(self) -> None:
-        """Let the server end when the steps that it has forked have."""
+    def stop(self, steps_go_on: bool) -> None:
+        """Let the server end: when the steps that it has forked have, or with them."""
         if self.control is not None:
+            if steps_go_on:
+                with contextlib.suppress(OSError):  # it has ended
+                    self.control.sendall(GOODBYE)
             self.control.close()
         self.control = self.environment = None
 
@@ -92,7 +96,7 @@ _server = _Server()
 @atexit.register
 def _end() -> None:
     """Let the server end with this process, which waits for it as it would have waited for a step."""
-    _server.stop()
+    _server.stop(steps_go_on=False)
     if _server.owner == os.getpid():
         with contextlib.suppress(subprocess.TimeoutExpired):
             _server.process.wait(5)

@@ -20,8 +20,14 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from loopline.components.delivery.child import die_with
+
+#: What the engine says when it takes another server; without a word it has ended.
+GOODBYE = b"0"
 #: Without orders for so long, the memory is given back; the next step starts another server.
 IDLE_SECONDS = 60.0
+#: Seconds that steps get to clean up when the engine has ended before them.
+GRACE_SECONDS = 5.0
 
 
 def main() -> None:
@@ -44,9 +50,11 @@ def main() -> None:
 def _serve(control: socket.socket) -> dict | None:
     """Fork a child for each order; returns the order in the child, and None in the server when it is to end."""
     running: dict[int, tuple[int, socket.socket]] = {}
-    listening = [control]
+    listening, orphaned = [control], False
     while listening or running:
-        ready, _, _ = select.select([*listening, *running], [], [], IDLE_SECONDS)
+        ready, _, _ = select.select([*listening, *running], [], [], GRACE_SECONDS if orphaned else IDLE_SECONDS)
+        if not ready and orphaned:
+            _signal(running, signal.SIGKILL)
         if not ready and not running:
             return None
         for descriptor in ready:
@@ -55,22 +63,35 @@ def _serve(control: socket.socket) -> dict | None:
                 os.close(descriptor)
                 continue
             message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
-            if not message:
-                # The engine has ended, or has another server; the steps that run go on.
+            if message == GOODBYE:
+                # The engine has another server; the steps that run here go on.
                 listening = []
+                continue
+            if not message:
+                # The engine has ended, or was killed: nobody waits for steps that are left; a next run does them anew.
+                listening, orphaned = [], True
+                _signal(running, signal.SIGINT)
                 continue
             output, reply = descriptors[0], socket.socket(fileno=descriptors[1])
             order = json.loads(reply.makefile("rb").read())
             _import_for(order["program"])
             gc.freeze()
+            die_with_server = die_with(os.getpid())
             pid = os.fork()
             if not pid:
+                die_with_server()
                 _keep_only(output, [control, reply, *(waiting for _, waiting in running.values())], running)
                 return order
             os.close(output)
             running[os.pidfd_open(pid)] = (pid, reply)
             _say(reply, pid)
     return None
+
+
+def _signal(running: dict[int, tuple[int, socket.socket]], number: int) -> None:
+    for descriptor in running:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
 
 
 def _keep_only(output: int, sockets: Iterable[socket.socket], descriptors: Iterable[int]) -> None:
