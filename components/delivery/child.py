@@ -104,7 +104,11 @@ def describe_end(exit_code: int) -> str:
 
 def last_line(log: Path) -> str:
     """Return the last line of a server's log that says something."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:  # somebody cleared logs away
+        return f"its log {log} cannot be read ({error.strerror})"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:500] if lines else "it printed nothing"
 
 

@@ -1,12 +1,14 @@
 """The agent: it serves at each site what the configuration repository says, until it is told to end."""
 
 import argparse
+import contextlib
 import logging
 import shutil
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from loopline.components.errors import InputError
@@ -35,6 +37,7 @@ class Supervisor:
         self._sites: dict[str, Site] = {}
         self._app: App | None = None
         self._needed: set[str] = set()
+        self._broken: dict[str, str] = {}
 
     def tick(self, plans: dict[str, Plan]) -> None:
         """Go one step towards what the repository wants.
@@ -45,20 +48,34 @@ class Supervisor:
         for name in self._before.keys() - plans.keys() - self._sites.keys() - {apps.NAME}:
             shutil.rmtree(sites_home() / name, ignore_errors=True)
             del self._before[name]
-        for name in plans.keys() - self._sites.keys():
-            self._sites[name] = Site(name, self._images, self._before.get(name))
-        for name, site in list(self._sites.items()):
-            if name in plans:
-                site.tick(plans[name])
-            else:
-                site.stop()
-                if site.stopped():
-                    del self._sites[name]
-                    shutil.rmtree(site.folder, ignore_errors=True)
+        for name in plans.keys() | self._sites.keys():
+            self._guard(name, lambda name=name: self._tick_site(name, plans.get(name)))
         needed = {image for site in self._sites.values() for image in site.needed}
         if needed != self._needed and self._images.prune(needed):
             self._needed = needed
-        self._tick_app(plans)
+        self._guard(apps.NAME, lambda: self._tick_app(plans))
+
+    def _guard(self, name: str, step: Callable[[], None]) -> None:
+        """Take a step for one part, whose trouble must not become that of the others: it is taken again and again."""
+        try:
+            step()
+            self._broken.pop(name, None)
+        except Exception as error:
+            if self._broken.get(name) != repr(error):
+                logger.exception("%s: what is next could not be done", name)
+            self._broken[name] = repr(error)
+
+    def _tick_site(self, name: str, plan: Plan | None) -> None:
+        if name not in self._sites:
+            self._sites[name] = Site(name, self._images, self._before.get(name))
+        site = self._sites[name]
+        if plan:
+            site.tick(plan)
+            return
+        site.stop()
+        if site.stopped():
+            del self._sites[name]
+            shutil.rmtree(site.folder, ignore_errors=True)
 
     def _tick_app(self, plans: dict[str, Plan]) -> None:
         module = read_module()
@@ -89,7 +106,8 @@ class Supervisor:
 def _begin(state: SiteState) -> SiteState:
     """Write down that what an earlier life served is not served yet."""
     begun = replace(state, state=STARTING, running="", running_version="", pid=0, reason="", since=now())
-    write_state(begun)
+    with contextlib.suppress(OSError):  # on a full disk the sites can be served all the same
+        write_state(begun)
     return begun
 
 
@@ -102,9 +120,15 @@ def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0) ->
         interval_s: Seconds between two looks at it; 0 for what suits its place.
 
     Raises:
-        InputError: An agent runs already.
+        InputError: An agent runs already, or its folder cannot be written.
     """
-    enter_agent(repository, branch)
+    try:
+        enter_agent(repository, branch)
+    except OSError as error:
+        raise InputError(
+            f"{sites_home()} cannot be written ({error.strerror}): make room, or set LOOPLINE_HOME to a folder that "
+            "can be written."
+        ) from None
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
@@ -112,17 +136,19 @@ def run_agent(repository: str, branch: str = "main", interval_s: float = 0.0) ->
     watcher = Watcher(repository, branch, sites_home() / "config.git", interval_s)
     supervisor = Supervisor()
     watcher.start()
-    told = None
+    told, unwritable = None, ""
     while not ending.wait(_TICK_S):
         snapshot = watcher.latest
         if snapshot.commit:
             supervisor.tick(snapshot.plans)
         if snapshot is not told:
-            told = snapshot
             try:
                 write_followed(snapshot.commit, snapshot.problem)
-            except OSError as error:  # a full disk must not end the sites
-                logger.error("what is followed cannot be written down (%s)", error)
+                told, unwritable = snapshot, ""
+            except OSError as error:  # a full disk must not end the sites; it is tried again until there is room
+                if error.strerror != unwritable:
+                    logger.error("what is followed cannot be written down (%s)", error.strerror)
+                unwritable = error.strerror
     logger.info("ending")
     watcher.stop()
     supervisor.stop()

@@ -113,7 +113,8 @@ class Server:
 
     def _release(self) -> None:
         self._ports.close()
-        self._ready_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that became read-only must not end the agent
+            self._ready_file.unlink(missing_ok=True)
 
 
 def bind(url: str, site: str) -> socket.socket:
@@ -155,6 +156,12 @@ def server_logs(folder: Path) -> list[Path]:
 
 
 def _new_log(folder: Path, version: str) -> Path:
-    for old in server_logs(folder)[:-_KEPT_LOGS]:
-        old.unlink()
-    return folder / f"server-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-v{version or '0'}.log"
+    """Name a new log after all there are, and delete the oldest: also where the clock was set back in between."""
+    logs = server_logs(folder)
+    for old in logs[:-_KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    stamp = f"server-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    if logs and logs[-1].name > stamp:
+        last, _, number = logs[-1].name.partition("-v")[0].partition("_")
+        stamp = f"{last}_{int(number or 0) + 1:04}"
+    return folder / f"{stamp}-v{version or '0'}.log"

@@ -241,9 +241,9 @@ class Site:
             write_state(self.state)
             self._written, self._unwritable = replace(self.state), ""
         except OSError as error:  # a full disk must not end a server that serves
-            if str(error) != self._unwritable:
-                logger.error("%s: its state cannot be written (%s)", self.name, error)
-            self._unwritable = str(error)
+            if error.strerror != self._unwritable:  # the name of the file is another each time
+                logger.error("%s: its state cannot be written (%s)", self.name, error.strerror)
+            self._unwritable = error.strerror
 
     def _name_state(self, record: _Record) -> str:
         if self._active:

@@ -75,15 +75,27 @@ def make_sites_home() -> Path:
     """Return the agent's folder, made if missing.
 
     Raises:
-        InputError: It cannot be made.
+        InputError: It cannot be made, or nothing can be written there.
     """
-    try:
-        sites_home().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{sites_home()} cannot be made ({error.strerror}): set LOOPLINE_HOME to a folder that can be written."
-        ) from None
+    for what, make in (("made", _make_folder), ("written", _probe)):
+        try:
+            make(sites_home())
+        except OSError as error:
+            raise InputError(
+                f"{sites_home()} cannot be {what} ({error.strerror}): make room, or set LOOPLINE_HOME to a folder that "
+                "can be written."
+            ) from None
     return sites_home()
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _probe(folder: Path) -> None:
+    """Write something: an agent on a full disk could not even say so in its log."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"is there room?")
 
 
 def read_states() -> list[SiteState]:
