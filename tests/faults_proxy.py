@@ -55,7 +55,9 @@ class TcpProxy:
     def __init__(self, service: str):
         parts = urlsplit(service if "://" in service else f"tcp://{service}")
         self._service = (parts.hostname, parts.port)
-        self._listener = _listen(0)
+        # An address of this machine that is not 127.0.0.1 is spoken to over TLS.
+        self._host = parts.hostname if parts.hostname.startswith("127.") else "127.0.0.1"
+        self._listener = _listen(self._host, 0)
         self._port = self._listener.getsockname()[1]
         self.url = parts._replace(netloc=f"{parts.hostname}:{self._port}").geturl()
         self._way, self._times, self.connections = _Way(), 0, 0
@@ -98,7 +100,7 @@ class TcpProxy:
         """Pass everything on again: the service is back."""
         self._order(_Way(), 0)
         if self._listener is None:
-            self._listener = _listen(self._port)
+            self._listener = _listen(self._host, self._port)
             self._start()
 
     def _order(self, way: _Way, times: int) -> None:
@@ -264,7 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("transfer-encoding", "content-length", "connection"):
                 self.send_header(name, value)
-        length = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
+        length = {name.lower(): value for name, value in headers}.get("content-length", "0")
         self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
         self.end_headers()
         if rule and rule.action == "halve":
@@ -317,10 +319,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((host, port))
     listener.listen(64)
     return listener
 
