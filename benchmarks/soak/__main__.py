@@ -77,14 +77,13 @@ def soak_world(world: World, seconds: float, seed: int, per_second: float, every
     with Load(world.order(per_second), world.folder) as load, MemoryWatch(world.processes) as memory:
         time.sleep(_QUIET_S)
         pace = Pace(seconds, every_s)
-        threads = [Operator(world, journal, load, pace, seed), Chaos(world, journal, pace, seed + 1)]
+        operator = Operator(world, journal, load, pace, seed)
+        operator.start()
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            Chaos(world, journal, pace, seed + 1).run()
         finally:
             pace.stop()
+            operator.join()
         time.sleep(_QUIET_S)
     took = time.monotonic() - start
     stop_agent()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.soak.journal import FAULT, Journal
-from benchmarks.soak.world import NAME, SITES, World
+from benchmarks.soak.world import SITES, World
 
 logger = logging.getLogger("loopline")
 
@@ -56,7 +56,7 @@ class Pace:
         self._over.wait(min(seconds, max(0.0, self._end - time.monotonic())))
 
 
-class Chaos(threading.Thread):
+class Chaos:
     """Injects one fault after the other until the soak is over; what it breaks it mends.
 
     Args:
@@ -67,7 +67,6 @@ class Chaos(threading.Thread):
     """
 
     def __init__(self, world: World, journal: Journal, pace: Pace, seed: int):
-        super().__init__(name="chaos")
         self._world, self._journal, self._pace = world, journal, pace
         self._random = random.Random(seed)
         self._killed: dict[str, float] = {}
@@ -102,7 +101,9 @@ class Chaos(threading.Thread):
         with self._journal.record(FAULT, "kill -9 of the model server", (site,), outage=True) as event:
             old = _pid(site)
             os.kill(old, signal.SIGKILL)
-            event.problem = "" if wait_ready(site, but=old) else f"{site} did not come back in {_BACK_S:g} s"
+            event.problem = (
+                "" if wait_ready(site, self._world.model, but=old) else f"{site} did not come back in {_BACK_S:g} s"
+            )
         self._tell(event)
 
     def _hang_server(self) -> None:
@@ -130,7 +131,7 @@ class Chaos(threading.Thread):
             os.kill(agent.pid, signal.SIGKILL)
             time.sleep(self._away_s() / 2)
             self._world.run("sites", "up")
-            late = [site for site in SITES if not wait_ready(site)]
+            late = [site for site in SITES if not wait_ready(site, self._world.model)]
             event.problem = f"{', '.join(late)} did not come back in {_BACK_S:g} s" if late else ""
         self._tell(event)
 
@@ -170,11 +171,12 @@ class Chaos(threading.Thread):
         )
 
 
-def wait_ready(site: str, but: int = 0, seconds: float = _BACK_S) -> bool:
+def wait_ready(site: str, model: str, but: int = 0, seconds: float = _BACK_S) -> bool:
     """Wait until a site answers; returns whether it did.
 
     Args:
         site: The site.
+        model: What it serves.
         but: A process that does not count: the one before.
         seconds: How long to wait.
     """
@@ -184,7 +186,7 @@ def wait_ready(site: str, but: int = 0, seconds: float = _BACK_S) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         state = next((state for state in read_states() if state.site == site), None)
-        if state and state.pid not in (0, but) and is_ready(state.url, NAME):
+        if state and state.pid not in (0, but) and is_ready(state.url, model):
             return True
         time.sleep(0.1)
     return False

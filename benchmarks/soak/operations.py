@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.soak.faults import Pace, wait_ready
 from benchmarks.soak.journal import OPERATION, Journal
 from benchmarks.soak.load import Load
-from benchmarks.soak.world import SITES, TARGET, World
+from benchmarks.soak.world import SITES, World
 
 if TYPE_CHECKING:
     from loopline.components.delivery.release import Release
@@ -42,6 +42,7 @@ class Operator(threading.Thread):
         self._random = random.Random(seed)
         self._rounds = 20
         self._seen = datetime.now(UTC)
+        self._fresh = False
         self._closed: Release | None = None
 
     def run(self) -> None:
@@ -73,11 +74,13 @@ class Operator(threading.Thread):
         sites = SITES[:2] if self._pace.steady else SITES
         self._do("train a version", (), lambda: self._world.train(self._rounds))
         self._do("deliver it", sites, lambda: self._world.deliver(sites))
+        self._fresh = True
 
     def _roll_back(self) -> None:
         site = self._random.choice(SITES[:2])
-        if len(self._world.versions) > 1:
+        if self._fresh:  # else there may be nothing to go back to
             self._do("roll back", (site,), lambda: self._world.roll_back(site, "a soak"))
+            self._fresh = False
 
     def _spoil(self) -> None:
         """Promote an image that no server can load: the site must go on with what it serves."""
@@ -106,7 +109,7 @@ class Operator(threading.Thread):
         time.sleep(min(5.0, self._pace.every_s))
         _name_release(site, self._closed, f"Open {site} again")
         self._closed = None
-        return "" if wait_ready(site) else f"{site} did not come back"
+        return "" if wait_ready(site, self._world.model) else f"{site} did not come back"
 
     def _monitor(self) -> None:
         time.sleep(_FLUSH_S)
@@ -119,7 +122,7 @@ class Operator(threading.Thread):
         labels = self._world.labels
         with self._world.truth.open("w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file)
-            lines.writerow(["request_id", "row", TARGET])
+            lines.writerow(["request_id", "row", self._world.target])
             for sample in self._load.samples():
                 if not sample.problem:
                     label = labels[sample.number % len(labels)]

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from benchmarks.soak.load import Order
 
-#: The model, what it predicts, the rows it learns from, and the bodies that are sent in turn.
-NAME, TARGET, ROWS, BODIES = "soak", "late", 8_000, 500
+#: The rows that the model learns from, and those that are sent in turn.
+ROWS, BODIES = 8_000, 500
 SITES = ("edge", "cloud", "datacenter")
 #: Seconds that a command may take.
 COMMAND_S = 600.0
@@ -25,6 +26,8 @@ class World:
     """The loop on this machine, in a home of its own.
 
     Attributes:
+        model: The model's name.
+        target: What it predicts.
         folder: Everything is in it.
         registry: The registry that images go to; None for a folder.
         place: The images' place, as a pipeline takes it.
@@ -33,6 +36,9 @@ class World:
         newest: The newest version that was registered.
         versions: The versions that were delivered.
     """
+
+    model: ClassVar[str] = "soak"
+    target: ClassVar[str] = "late"
 
     folder: Path
     registry: object | None = None
@@ -71,9 +77,14 @@ class World:
             log.write(f"$ loopline {' '.join(words)}\n{done.stdout}exit {done.returncode}\n\n")
         return done.returncode, done.stdout
 
+    def begin(self) -> str:
+        """Train a model, bring up the sites and deliver to them; returns what went wrong."""
+        _write_data(self.data)
+        return self.train(rounds=20) or _problem(*self.run("sites", "up")) or self.deliver(SITES)
+
     def train(self, rounds: int) -> str:
         """Train and register a version; returns what went wrong, empty when nothing."""
-        words = [f"--uri={self.data}", f"--target={TARGET}", f"--name={NAME}", f"--rounds={rounds}"]
+        words = [f"--uri={self.data}", f"--target={self.target}", f"--name={self.model}", f"--rounds={rounds}"]
         code, text = self.run("run", "training", *words)
         if found := re.search(r"(?m)^  version: (\d+)$", text):
             self.newest = int(found[1])
@@ -83,7 +94,7 @@ class World:
         """Deliver the newest version to some sites, the first of them as the canary; returns what went wrong."""
         first, *others = sites
         waves = [f"--wave-1={first}", f"--wave-2={','.join(others)}", "--wave-3="]
-        words = [f"--name={NAME}", f"--model-version={self.newest}", f"--image={self.place}", "--deadline-s=90"]
+        words = [f"--name={self.model}", f"--model-version={self.newest}", f"--image={self.place}", "--deadline-s=90"]
         # The budget holds on a machine that does nothing else; here everything runs at once.
         problem = _problem(*self.run("run", "delivery", *words, *waves, "--p99-ms=5000"))
         if not problem:
@@ -96,7 +107,7 @@ class World:
 
     def monitor(self, start: str, end: str) -> str:
         """Judge a window of the traffic; returns what went wrong."""
-        words = [f"--name={NAME}", f"--target={TARGET}", f"--history={self.data}", f"--truth={self.truth}"]
+        words = [f"--name={self.model}", f"--target={self.target}", f"--history={self.data}", f"--truth={self.truth}"]
         words += [f"--start={start}", f"--end={end}", "--engine=scipy", "--wave-3="]
         return _problem(*self.run("run", "monitoring", *words))
 
@@ -107,12 +118,19 @@ class World:
 
         states = read_states()
         model = sites_home() / "images" / states[0].running.rpartition("@")[2].replace(":", "-") / "models"
-        rows = _read_rows(self.data).slice(0, BODIES)
-        self.labels = rows.column(TARGET).to_pylist()
+        rows = self.rows().slice(0, BODIES)
+        self.labels = rows.column(self.target).to_pylist()
         features = load_features(model)
         bodies = [build_request(rows.slice(number, 1), features) for number in range(rows.num_rows)]
         urls = {state.site: state.url for state in states}
-        return Order(urls, infer_path(NAME), bodies, per_second, str(self.folder / "requests.csv"))
+        return Order(urls, infer_path(self.model), bodies, per_second, str(self.folder / "requests.csv"))
+
+    def rows(self):
+        """Return the rows to send, with what they turned out to be."""
+        import pandas as pd
+        import pyarrow as pa
+
+        return pa.Table.from_pandas(pd.read_csv(self.data), preserve_index=False)
 
     def processes(self) -> dict[str, int]:
         """Return the processes that live long, by what they are."""
@@ -137,11 +155,12 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world(folder: Path) -> Iterator[World]:
-    """Train a model, bring up three sites and deliver to them; everything ends with the ``with`` block.
+def open_world(folder: Path, kind: type[World] = World) -> Iterator[World]:
+    """Bring up what is soaked; everything ends with the ``with`` block.
 
     Args:
         folder: For all that is written; it is made.
+        kind: How it begins, and what is done to it.
 
     Raises:
         RuntimeError: That does not work even without load and faults.
@@ -150,7 +169,7 @@ def open_world(folder: Path) -> Iterator[World]:
     from loopline.pipelines.sites.process import stop_agent
 
     folder.mkdir(parents=True)
-    world = World(folder)
+    world = kind(folder)
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment({"LOOPLINE_HOME": str(world.home)}))
         stack.callback(stop_agent)
@@ -159,9 +178,7 @@ def open_world(folder: Path) -> Iterator[World]:
 
             world.registry = stack.enter_context(run_registry(folder / "registry"))
         world.place = world.registry.image("models/soak") if world.registry else f"oci:{folder}/images"
-        _write_data(world.data)
-        problem = world.train(rounds=20) or _problem(*world.run("sites", "up")) or world.deliver(SITES)
-        if problem:
+        if problem := world.begin():
             raise RuntimeError(f"There is nothing to soak: {problem}")
         world.bad = _build_bad(world)
         yield world
@@ -176,13 +193,6 @@ def _write_data(file: Path) -> None:
 
     table = flights_with_weather().drop(columns=["time_hour", "month"]).sample(ROWS, random_state=0)
     table.to_csv(file, index=False)
-
-
-def _read_rows(file: Path):
-    import pandas as pd
-    import pyarrow as pa
-
-    return pa.Table.from_pandas(pd.read_csv(file), preserve_index=False)
 
 
 def _build_bad(world: World) -> str:
