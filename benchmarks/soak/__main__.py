@@ -9,6 +9,7 @@ import argparse
 import datetime
 import logging
 import random
+import signal
 import sys
 import time
 from datetime import UTC
@@ -36,12 +37,18 @@ def main(words: list[str] | None = None) -> int:
     logger.setLevel(logging.INFO)
     seed = random.SystemRandom().randrange(10_000) if options.seed is None else options.seed
     folder = Path(options.folder or f".loopline/soak/{datetime.datetime.now():%Y%m%d-%H%M%S}").absolute()
+    for number in (signal.SIGTERM, signal.SIGINT):  # whoever ends it ends the sites
+        signal.signal(number, _interrupt)
     print(f"Soaking for {options.minutes:g} minutes with seed {seed}, in {folder}", flush=True)
     with open_world(folder) as world:
         soak = soak_world(world, options.minutes * 60, seed, options.rate, options.every)
     page = write_report(soak, folder)
     print(f"\n{report_text(soak)}\nReport: {page}")
     return 1 if soak.problems else 0
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
 
 
 def _parse(words: list[str] | None) -> argparse.Namespace:

@@ -40,7 +40,7 @@ class Operator(threading.Thread):
         super().__init__(name="operator")
         self._world, self._journal, self._load, self._pace = world, journal, load, pace
         self._random = random.Random(seed)
-        self._rounds = 20
+        self._trained = 0
         self._seen = datetime.now(UTC)
         self._fresh = False
         self._closed: Release | None = None
@@ -70,9 +70,9 @@ class Operator(threading.Thread):
             return
 
     def _deliver(self) -> None:
-        self._rounds += 1
+        self._trained += 1
         sites = SITES[:2] if self._pace.steady else SITES
-        self._do("train a version", (), lambda: self._world.train(self._rounds))
+        self._do("train a version", (), lambda: self._world.train(self._trained))
         self._do("deliver it", sites, lambda: self._world.deliver(sites))
         self._fresh = True
 

@@ -35,7 +35,7 @@ class SmallWorld(World):
         control.up(interval_s=0.2)
         return ""
 
-    def train(self, rounds: int) -> str:
+    def train(self, seed: int) -> str:
         return ""
 
     def deliver(self, sites: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ def look(action: str) -> str:
     """Tell about the process of this step.
 
     Args:
-        action: What to do besides: die, fail, or nothing.
+        action: What to do besides: die, fail, stay (for minutes), stay whatever happens, or nothing.
 
     Returns:
         What was seen, as JSON.
@@ -34,6 +34,7 @@ def look(action: str) -> str:
     import random
     import signal
     import sys
+    import time
 
     import numpy
 
@@ -42,6 +43,14 @@ def look(action: str) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "fail":
         raise RuntimeError("the roof fell in")
+    if action.startswith("stay"):
+        if action == "stay whatever happens":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        pathlib.Path("staying").write_text(f"{os.getpid()} ")
+        try:
+            time.sleep(600)
+        finally:
+            pathlib.Path("cleaned").touch()
     seen = {
         "parent": os.getppid(), "server": "loopline.pipelines.step_server" in parent,
         "words": sys.argv[1:2], "folder": str(pathlib.Path.cwd()),
@@ -141,3 +150,37 @@ print(run_pipeline({str(yaml_file)!r}, {{}}).outputs["Output"])
     while Path(f"/proc/{parent}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{parent}").exists()
+
+
+@pytest.mark.parametrize(("action", "cleans"), [("stay", True), ("stay whatever happens", False)])
+@pytest.mark.parametrize("killed", ["engine", "server"])
+def test_a_step_does_not_outlive_its_run(yaml_file, tmp_path, action, cleans, killed):
+    """A run that is killed ends its step, which may clean up; a server that is killed takes its steps along."""
+    program = f"""
+from loopline.pipelines.engine import run_pipeline
+run_pipeline({str(yaml_file)!r}, {{"action": {action!r}}})
+"""
+    errors = tmp_path / "errors"
+    with (
+        errors.open("w") as stream,
+        subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=stream) as run,
+    ):
+        try:
+            wait_for((tmp_path / "staying").exists)
+            wait_for(lambda: (tmp_path / "staying").read_text().endswith(" "))
+            step = int((tmp_path / "staying").read_text())
+            [server] = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+            os.kill(run.pid if killed == "engine" else int(server), signal.SIGKILL)
+            wait_for(lambda: not Path(f"/proc/{step}").exists())
+            if killed == "engine":
+                wait_for(lambda: not Path(f"/proc/{server}").exists())
+                assert (tmp_path / "cleaned").exists() == cleans
+        finally:
+            run.kill()
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
