@@ -23,7 +23,7 @@ import ssl
 import struct
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -163,6 +163,7 @@ class _Rule:
     path: str
     status: int = 0
     retry_after: str = ""
+    skip: int = 0
 
     def fits(self, method: str, path: str) -> bool:
         return method in (self.method or method).split("|") and bool(re.search(self.path, path))
@@ -183,8 +184,8 @@ class HttpProxy:
 
     def __init__(self, service: str, certificate: Path | None = None):
         self.service = urlsplit(service)
-        self._rules: list[_Rule] = []
-        self._lock, self.met, self.requests = threading.Lock(), 0, []
+        self._rule: _Rule | None = None
+        self._lock, self.met, self._fitted, self.requests = threading.Lock(), 0, 0, []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         scheme, host = "http", "127.0.0.1"
@@ -207,9 +208,16 @@ class HttpProxy:
         """
         self._order(_Rule("answer", times, method, path, status, retry_after))
 
-    def lose(self, times: int = 0, method: str = "", path: str = "") -> None:
-        """Let the service do what it is asked, and close the connection instead of passing its answer on."""
-        self._order(_Rule("lose", times, method, path))
+    def lose(self, times: int = 0, method: str = "", path: str = "", skip: int = 0) -> None:
+        """Let the service do what it is asked, and close the connection instead of passing its answer on.
+
+        Args:
+            times: How many requests; 0 for all.
+            method: See ``answer``.
+            path: See ``answer``.
+            skip: How many requests that fit are passed on before.
+        """
+        self._order(_Rule("lose", times, method, path, skip=skip))
 
     def halve(self, times: int = 0, method: str = "", path: str = "") -> None:
         """Pass on the head of the service's answer and half of its body, then close the connection."""
@@ -221,17 +229,19 @@ class HttpProxy:
 
     def _order(self, rule: _Rule | None) -> None:
         with self._lock:
-            self._rules, self.met = [rule] if rule else [], 0
+            self._rule, self.met, self._fitted = rule, 0, 0
 
     def choose(self, method: str, path: str) -> _Rule | None:
         """Note a request and return the fault that it meets with."""
         with self._lock:
             self.requests.append((method, path))
-            for rule in self._rules:
-                if rule.fits(method, path) and not (rule.times and self.met >= rule.times):
-                    self.met += 1
-                    return replace(rule)
-            return None
+            if not self._rule or not self._rule.fits(method, path):
+                return None
+            self._fitted += 1
+            if self._fitted <= self._rule.skip or (self._rule.times and self.met >= self._rule.times):
+                return None
+            self.met += 1
+            return self._rule
 
     def __enter__(self) -> "HttpProxy":
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
