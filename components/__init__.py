@@ -5,6 +5,9 @@ A component is imported when it is first named, so that the logic under this pac
 
 import importlib
 import logging
+import os
+
+from loopline.components import endings
 
 #: Every public component and the stage it belongs to.
 STAGES = {
@@ -63,6 +66,9 @@ def _name_source(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("loopline").addFilter(_name_source)
+
+if os.environ.get("_KFP_RUNTIME") == "true":  # the process of a step, started by KFP
+    endings.install()
 
 
 def __getattr__(name: str):

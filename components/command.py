@@ -18,7 +18,7 @@ from loopline.components import STAGES
 from loopline.components.cluster_secrets import cluster_secrets
 from loopline.components.documents import write_document
 from loopline.components.environment import environment
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, explain
 from loopline.components.interface import RETURNED, Interface, Port, describe, describe_all
 from loopline.components.metadata import EngineMetadata, Metadata, SideMetadata
 
@@ -62,9 +62,12 @@ def main(words: list[str]) -> int:
     try:
         interface = _find(words[0])
         _run(interface, build_parser(interface).parse_args(_join(words[1:])))
-    except InputError as error:
-        print(f"loopline: {error}", file=sys.stderr)
-        return 1 if error.temporary else 2
+    except (InputError, OSError) as error:
+        said = explain(error)
+        if said is None:
+            raise
+        print(f"loopline: {said}", file=sys.stderr)
+        return 1 if said.temporary else 2
     return 0
 
 

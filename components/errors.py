@@ -1,5 +1,14 @@
 """The exceptions a user is meant to read."""
 
+import errno
+import os
+import re
+
+#: What the system says where there is no room, and where nobody may write or read; and of a disk that is gone.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_BROKEN = (errno.EIO, errno.ESTALE)
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -26,3 +35,38 @@ class TemporaryError(InputError):
 
 class AbsentError(InputError):
     """There is nothing to read: no file, or no row in it; where more is to come, nothing yet."""
+
+
+def explain(error: BaseException) -> InputError | None:
+    """Return what a user is to read of an exception that a step ends with.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        The exception itself where it is for users, one sentence where a disk or a folder is the reason; None for
+        anything else.
+    """
+    if isinstance(error, InputError):
+        return error
+    if not isinstance(error, OSError):
+        return None
+    # Arrow's errors hold the whole story where others have the system's words.
+    said = os.strerror(error.errno) if error.errno else ""
+    quoted = re.search(r"'(/[^']+)'", str(error))
+    place = error.filename or (quoted[1] if quoted else "")
+    where = f" {place}" if place else ""
+    if error.errno in _FULL:
+        return InputError(
+            f"The disk is full{' at' if where else ''}{where} ({said}): make room or give the step more storage."
+        )
+    if error.errno in _CLOSED:
+        return InputError(
+            f"The step may not use{where or ' a file'} ({said}): check its permissions, and that the folder can be "
+            "written where it is for outputs."
+        )
+    if error.errno in _BROKEN:
+        return TemporaryError(f"The disk failed{' at' if where else ''}{where} ({said}): run the step again.")
+    if "No usable temporary directory" in str(error):
+        return InputError("There is no folder for temporary files: name one that can be written with TMPDIR.")
+    return None

@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -148,7 +147,7 @@ def _run_step(order: dict) -> None:
         executor.executor_main()
     except Exception as error:
         # Without this frame, as if the executor had been started by itself.
-        traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+        sys.excepthook(type(error), error.with_traceback(error.__traceback__.tb_next), error.__traceback__)
         sys.exit(1)
 
 
