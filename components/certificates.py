@@ -15,7 +15,9 @@ def explain(where: str, error: str, setting: str) -> str:
         The sentence.
     """
     if "expired" in error:
-        return f"The certificate of {where} has expired: renew it at the server."
+        return f"The certificate of {where} has expired: renew it at the server, or set this machine's clock right."
+    if "not yet valid" in error:
+        return f"The certificate of {where} is not valid yet: set this machine's clock right."
     if any(sign in error for sign in _OTHER_NAME):
         return f"The certificate of {where} is for another name: use the name that it is for."
     if is_no_file(error):
@@ -27,7 +29,9 @@ def explain(where: str, error: str, setting: str) -> str:
 
 def is_unknown(error: str) -> bool:
     """Return whether it is only the authority that is not known."""
-    return "CERTIFICATE_VERIFY_FAILED" in error and not any(sign in error for sign in ("expired", *_OTHER_NAME))
+    return "CERTIFICATE_VERIFY_FAILED" in error and not any(
+        sign in error for sign in ("expired", "not yet valid", *_OTHER_NAME)
+    )
 
 
 def is_no_file(error: str) -> bool:

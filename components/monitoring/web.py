@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from loopline.components import certificates
 from loopline.components.data.sources import LOCAL_HOSTS, is_private, safe_name
 from loopline.components.delivery.inference import RefusedError, UnreachableError
 from loopline.components.environment import ca_bundle
@@ -74,10 +75,8 @@ def call(
             ) as answer:  # fmt: skip
                 content = answer.raw.read(most_bytes + 1, decode_content=True)
                 status = answer.status_code
-    except requests.exceptions.SSLError:
-        raise UnreachableError(
-            f"The certificate of {name} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
-        ) from None
+    except requests.exceptions.SSLError as error:
+        raise UnreachableError(certificates.explain(name, str(error), "SSL_CERT_FILE")) from None
     except (requests.exceptions.RequestException, requests.packages.urllib3.exceptions.HTTPError) as error:
         raise UnreachableError(f"Nothing answers at {name} ({type(error).__name__}).") from None
     except OSError:
