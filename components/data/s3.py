@@ -3,6 +3,7 @@
 import fnmatch
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -13,10 +14,11 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.credentials import IamAwsProvider
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
-from loopline.components.data.sources import TIMEOUT, Source, WebStream, is_data_name
-from loopline.components.errors import AbsentError, InputError
+from loopline.components import certificates
+from loopline.components.data.sources import AWAY, TIMEOUT, Source, WebStream, is_data_name
+from loopline.components.errors import AbsentError, InputError, TemporaryError
 
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: check its name and the endpoint",
@@ -65,7 +67,8 @@ def s3_client() -> Minio:
 def _http_client(parts) -> urllib3.PoolManager:
     options = {
         "timeout": urllib3.Timeout(connect=TIMEOUT[0], read=TIMEOUT[1]),
-        "retries": urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        # However long the store asks to wait, a step that waits for hours is one that hangs.
+        "retries": urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=AWAY, respect_retry_after_header=False),
         "cert_reqs": "CERT_REQUIRED",
         "ca_certs": os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where(),
     }
@@ -173,21 +176,36 @@ def clear_errors(name: str, action: str = "read") -> Iterator[None]:
         action: What is done to them.
 
     Raises:
-        InputError: The block raised an error of the client or the network.
+        InputError: The block raised an error of the client.
+        TemporaryError: The store is away or busy.
     """
     endpoint = os.environ.get("AWS_S3_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
     try:
         yield
     except S3Error as error:
+        if error.response.status in AWAY:
+            raise TemporaryError(_busy(action, name, endpoint, error.response.status)) from None
         advice = _ADVICE.get(error.code, f"the store says {error.code}")
         raise InputError(f"Cannot {action} {name}: {advice}.") from None
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, urllib3.exceptions.SSLError):
-            advice = "its certificate is not trusted: set AWS_CA_BUNDLE to a file with its certificate authority"
+            raise InputError(certificates.explain(endpoint, str(reason), "AWS_CA_BUNDLE")) from None
+        if isinstance(reason, urllib3.exceptions.ResponseError):
+            advice = f"it is busy or away ({reason}): try again"
         else:
             advice = f"it does not answer ({type(reason).__name__}): check AWS_S3_ENDPOINT and the network"
-        raise InputError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None
+        raise TemporaryError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None
+    except (ServerError, InvalidResponseError) as error:
+        # Only the text of the one holds the status.
+        status = next(iter(re.findall(r"Response code: (\d+)", str(error))), "") or getattr(error, "status_code", 0)
+        if int(status) not in AWAY:
+            raise InputError(f"Cannot {action} {name}: {endpoint} does not answer as S3 does: check it.") from None
+        raise TemporaryError(_busy(action, name, endpoint, int(status))) from None
     except (MinioException, ValueError) as error:
         advice = f"{error}; check the bucket's name and the key"
         raise InputError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None
+
+
+def _busy(action: str, name: str, endpoint: str, status: int) -> str:
+    return f"Cannot {action} {name} at {endpoint}: it is busy or away (status {status}): try again."

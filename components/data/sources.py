@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
+from loopline.components import certificates
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import AbsentError, InputError, TemporaryError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for a connection, and for the next bytes on one.
 TIMEOUT = (10, 60)
+#: The statuses with which a server says that it is busy or away for now.
+AWAY = (429, 500, 502, 503, 504)
 #: Hosts that may be read from without encryption: nothing leaves the machine.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -153,22 +156,33 @@ def _web_source(uri: str) -> Source:
 
 def _open_web(uri: str, name: str) -> BinaryIO:
     import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3 import Retry
 
     # requests honors proxies and .netrc.
     verify = ca_bundle() or True
     try:
-        response = requests.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
-    except requests.exceptions.SSLError:
-        raise InputError(
-            f"The certificate of {name} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
-        ) from None
+        with requests.Session() as session:
+            # However long the server asks to wait, a step that waits for hours is one that hangs.
+            retries = Retry(
+                total=2, backoff_factor=0.2, status_forcelist=AWAY, respect_retry_after_header=False,
+                raise_on_status=False,
+            )  # fmt: skip
+            session.mount("https://", HTTPAdapter(max_retries=retries))
+            session.mount("http://", HTTPAdapter(max_retries=retries))
+            response = session.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
+    except requests.exceptions.SSLError as error:
+        raise InputError(certificates.explain(name, str(error), "SSL_CERT_FILE")) from None
     except requests.exceptions.ConnectionError as error:
-        raise InputError(f"Cannot reach {name} ({_reason(error)}): check the address and the network.") from None
-    except (requests.exceptions.Timeout, requests.exceptions.RequestException, OSError) as error:
-        raise InputError(f"Cannot read {name} ({type(error).__name__}): check the address and the network.") from None
+        raise TemporaryError(f"Cannot reach {name} ({_reason(error)}): check the address and the network.") from None
+    except (requests.exceptions.RequestException, OSError) as error:
+        kind = TemporaryError if isinstance(error, requests.exceptions.Timeout) else InputError
+        raise kind(f"Cannot read {name} ({type(error).__name__}): check the address and the network.") from None
     _check_redirects(response, uri, name)
     if response.status_code != 200:
         response.close()
+        if response.status_code in AWAY:
+            raise TemporaryError(f"{name} is busy or away (HTTP {response.status_code}): try again.")
         advice = {
             401: "it asks for credentials: put them in a .netrc file",
             403: "access is refused: check the permissions or ask for a new link",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loopline.components.delivery.inference import RefusedError
-from loopline.components.errors import InputError
+from loopline.components.data.sources import AWAY
+from loopline.components.delivery.inference import RefusedError, UnreachableError
+from loopline.components.errors import InputError, TemporaryError
 from loopline.components.monitoring.activity import Activity, Look, add, grow, is_reset
 from loopline.components.monitoring.scrape import DIALECTS, STARTED, Dialect, Metric, scale_bound
 from loopline.components.monitoring.web import call, check_url
@@ -54,7 +55,7 @@ class Prometheus:
             The labels of each series, and its values by time.
 
         Raises:
-            UnreachableError: The server does not answer.
+            TemporaryError: The server does not answer, or is busy.
             InputError: It refuses, or answers something else.
         """
         form = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
@@ -66,7 +67,11 @@ class Prometheus:
                     f"Prometheus refuses to answer (HTTP {error.status}): set PROMETHEUS_TOKEN to the token of an "
                     "account that may read metrics."
                 ) from None
+            if error.status in AWAY:
+                raise TemporaryError(f"Prometheus is busy or away (HTTP {error.status}): try again.") from None
             raise
+        except UnreachableError as error:
+            raise TemporaryError(str(error)) from None
         try:
             found = json.loads(text)["data"]
             if found["resultType"] != "matrix":

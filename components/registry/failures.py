@@ -2,8 +2,21 @@
 
 import re
 
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, TemporaryError
 
+#: The statuses with which a server says that it is busy or away for now, and how MLflow words them.
+_AWAY = (408, 429, 500, 502, 503, 504)
+_BUSY = re.compile(rf"(?:too many|failed with error code) ({'|'.join(map(str, _AWAY))})\b")
+#: How a connection that was cut shows while files are fetched, and what else keeps a server out of reach.
+_BROKEN = ("Connection reset by peer", "Connection broken", "Connection aborted", "IncompleteRead", "Read timed out")
+_CAUSES = (
+    "Connection refused",
+    "timed out",
+    "Name or service not known",
+    "Failed to resolve",
+    "CERTIFICATE_VERIFY_FAILED",
+    "Remote end closed connection",
+)
 #: How long a server may take to answer the first request, in seconds, and how often it is asked again.
 _SECONDS, _RETRIES = 5, 1
 
@@ -47,6 +60,8 @@ def probe_server(uri: str) -> None:
         raise explain_failure(error, uri) from None
     if response.status_code in (401, 403):
         raise InputError(_refusal(where, f"status {response.status_code}: {_shorten(response.text, 80)}"))
+    if response.status_code in _AWAY:
+        raise TemporaryError(f"MLflow at {where} is busy or away (status {response.status_code}): try again.")
     if response.status_code != 200 or "json" not in response.headers.get("content-type", ""):
         raise InputError(
             f"{where} does not answer like an MLflow server (status {response.status_code}): check MLFLOW_TRACKING_URI "
@@ -68,8 +83,11 @@ def explain_failure(error: Exception, uri: str) -> InputError:
     message = str(error)
     if getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
         return InputError(_refusal(where, _shorten(message, 200)))
-    if "API request to" in message and ("failed with exception" in message or "failed with timeout" in message):
-        return InputError(
+    if busy := _BUSY.search(message):
+        return TemporaryError(f"MLflow at {where} is busy or away (status {busy[1]}): try again.")
+    asked = "API request to" in message and ("failed with exception" in message or "failed with timeout" in message)
+    if asked or any(sign in message for sign in _BROKEN):
+        return TemporaryError(
             f"MLflow at {where} cannot be reached ({_cause(message)}): check MLFLOW_TRACKING_URI and that the server "
             "runs."
         )
@@ -85,15 +103,7 @@ def _refusal(where: str, why: str) -> str:
 
 def _cause(message: str) -> str:
     """Return the part of a nested network error that a person wants to know."""
-    causes = (
-        "Connection refused",
-        "timed out",
-        "Name or service not known",
-        "Failed to resolve",
-        "CERTIFICATE_VERIFY_FAILED",
-        "Remote end closed connection",
-    )
-    return next((cause for cause in causes if cause in message), _shorten(message, 200))
+    return next((cause for cause in (*_CAUSES, *_BROKEN) if cause in message), _shorten(message, 200))
 
 
 def _shorten(message: str, characters: int) -> str:

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 _SERVER = ("http://", "https://")
 #: What holds unless the environment says otherwise. A step reports to nobody but the server it was given; it waits some
-#: fifteen seconds for one that went away, not MLflow's four minutes; its log is for people.
+#: fifteen seconds for one that went away, not MLflow's four minutes, and not as long as a server asks for, which may be
+#: hours; its log is for people.
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 #: What MLflow imports when it first opens a SQLite store.
