@@ -19,6 +19,7 @@ from loopline.components.documents import write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.window import read_instant
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
+from loopline.components.registry.once import ensure_run
 from loopline.components.registry.store import Store, open_store
 from loopline.components.registry.versions import check_name
 
@@ -66,17 +67,21 @@ def record(name: str, key: str, decision: Mapping, files: Mapping[str, str | Pat
     content = _digest(decision, files)
     with open_store() as store:
         experiment = ensure_experiment(store, _experiment(name))
-        known = _search(store, experiment, f"tags.`{_KEY}` = '{digest}'")
-        same = [run for run in known if run.data.tags.get(_CONTENT) == content]
-        whole = [run for run in same if run.info.status == "FINISHED"]
-        run = (whole or same or [None])[0]
-        if run is None:
-            tags = {_KEY: digest, _CONTENT: content, _VERDICT: decision["verdict"]}
-            tags["loopline.model_digest"] = decision["model_digest"]
-            run = store.client.create_run(experiment, run_name=f"window to {decision['window']['end']}", tags=tags)
+
+        def known() -> list:
+            return _search(store, experiment, f"tags.`{_KEY}` = '{digest}'")
+
+        def same() -> list:
+            return [run for run in known() if run.data.tags.get(_CONTENT) == content]
+
+        tags = {_KEY: digest, _CONTENT: content, _VERDICT: decision["verdict"]}
+        tags["loopline.model_digest"] = decision["model_digest"]
+        whole = [run for run in same() if run.info.status == "FINISHED"]
+        title = f"window to {decision['window']['end']}"
+        run = whole[0] if whole else ensure_run(store, experiment, title, tags, same)
         if not whole:
             _fill(store, run.info.run_id, decision, files)
-        for other in known:
+        for other in known():
             if other.info.run_id != run.info.run_id:
                 store.client.delete_run(other.info.run_id)
     logger.info("window to %s is recorded in %s: %s", decision["window"]["end"], _experiment(name), decision["verdict"])

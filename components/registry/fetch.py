@@ -82,7 +82,7 @@ def _download(store: Store, found: "ModelVersion", target: Path) -> Fetched:
             f"Version {number} of {found.name!r} has no tag {DIGEST_TAG}: it was not registered by register_model."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".loading-", dir=target.parent) as folder:
         source = store.client.get_model_version_download_uri(found.name, str(number))
         path = Path(download_artifacts(f"{source}/data/model", dst_path=folder, tracking_uri=store.uri))
         digest = verify_model(path).digest

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, verify_model
 from loopline.components.registry.experiments import create_once, experiment_id
 from loopline.components.registry.flavor import save_flavor
+from loopline.components.registry.once import CALL, ensure_run
 from loopline.components.registry.record import read_metrics, run_parameters, validation_metrics, version_tags
 from loopline.components.registry.store import Store, open_store
-from loopline.components.registry.versions import CHALLENGER, check_name, find_digest
+from loopline.components.registry.versions import CHALLENGER, DIGEST_TAG, check_name, find_digest
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 logger = logging.getLogger("loopline")
 
@@ -85,17 +87,20 @@ def register(
 
 
 def _register_new(store: Store, candidate: Candidate, name: str, experiment: str) -> int:
+    client = store.client
     with _run(store, candidate, name, experiment) as run:
-        with _logged_model(store, candidate, run) as model_id:
-            _log_run(store, candidate, run, model_id)
-        version = _create_version(store, candidate, name, run.info.run_id, model_id)
+        model_id = _log_model(store, candidate, run)
+    version = _create_version(store, candidate, name, run.info.run_id, model_id)
     first = min([version, *find_digest(store, name, candidate.manifest.digest)])
     if first < version:
-        # Another process registered the same model meanwhile. The lower version stays: both processes see it so.
-        store.client.delete_model_version(name, str(version))
-        store.client.delete_logged_model(model_id)
-        if not os.environ.get("MLFLOW_RUN_ID"):
-            store.client.delete_run(run.info.run_id)
+        # Another process registered the same model meanwhile, or the request was made twice since an answer was lost.
+        # The lower version stays: all see it so.
+        stays = client.get_model_version(name, str(first)).run_id
+        client.delete_model_version(name, str(version))
+        if stays != run.info.run_id:
+            client.delete_logged_model(model_id)
+            if not os.environ.get("MLFLOW_RUN_ID"):
+                client.delete_run(run.info.run_id)
         logger.info("another run registered %s as version %d of %s", candidate.manifest.digest[:19], first, name)
     else:
         logger.info("registered %s as version %d of %s", candidate.manifest.digest[:19], version, name)
@@ -104,33 +109,42 @@ def _register_new(store: Store, candidate: Candidate, name: str, experiment: str
 
 @contextlib.contextmanager
 def _run(store: Store, candidate: Candidate, name: str, experiment: str) -> "Iterator[Run]":
-    """Give the run that the environment names, or one of our own that ends with the block."""
+    """Give the run that the environment names, or one of our own that ends with the block.
+
+    A run in which the same step was killed, or that another process fills at this moment, is used again.
+    """
     client = store.client
     if identifier := os.environ.get("MLFLOW_RUN_ID"):
         # Who made the run ends it.
         yield client.get_run(identifier)
         return
-    run = client.create_run(experiment_id(store, experiment), run_name=name, tags=candidate.tags)
+    place, same = experiment_id(store, experiment), f"tags.`{DIGEST_TAG}` = '{candidate.manifest.digest}'"
+
+    def known() -> "list[Run]":
+        return [
+            run
+            for run in client.search_runs([place], same)
+            if run.info.run_name == name
+            and run.info.status in ("RUNNING", "FINISHED")
+            and candidate.tags.items() <= run.data.tags.items()
+        ]
+
+    run = ensure_run(store, place, name, candidate.tags, known)
     with _on_failure(lambda: client.set_terminated(run.info.run_id, "FAILED")):
         yield run
-        client.set_terminated(run.info.run_id, "FINISHED")
+        if run.info.status != "FINISHED":
+            client.set_terminated(run.info.run_id, "FINISHED")
 
 
-@contextlib.contextmanager
-def _logged_model(store: Store, candidate: Candidate, run: "Run") -> Iterator[str]:
-    """Write the model into the run; give its identifier. It is ready when the block ends."""
-    from mlflow.entities import LoggedModelOutput
+def _log_model(store: Store, candidate: Candidate, run: "Run") -> str:
+    """Write the model into the run, unless it is there; returns its identifier. It is ready when all is written."""
+    from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
     client, run_id = store.client, run.info.run_id
-    logged = client.create_logged_model(
-        run.info.experiment_id,
-        "model",
-        run_id,
-        tags=candidate.tags,
-        params=run_parameters(candidate.manifest),
-        model_type="loopline",
-    )
+    logged = _ensure_logged_model(store, candidate, run)
+    if logged.status == LoggedModelStatus.READY:
+        return logged.model_id
     with _on_failure(lambda: client.finalize_logged_model(logged.model_id, "FAILED")):
         flavor = Model(
             artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id, run_id=run_id
@@ -138,9 +152,58 @@ def _logged_model(store: Store, candidate: Candidate, run: "Run") -> Iterator[st
         with tempfile.TemporaryDirectory() as folder:
             save_flavor(candidate.path, Path(folder) / "model", flavor)
             client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        yield logged.model_id
+        _log_output(store, run_id, logged.model_id)
+        _log_run(store, candidate, run, logged.model_id)
         client.finalize_logged_model(logged.model_id, "READY")
+    return logged.model_id
+
+
+def _ensure_logged_model(store: Store, candidate: Candidate, run: "Run") -> "LoggedModel":
+    """Return the run's entry for the model, which is made when there is none; as ``ensure_run`` does for runs."""
+    from mlflow.entities import LoggedModelStatus
+
+    client, call = store.client, uuid.uuid4().hex
+
+    def known() -> "list[LoggedModel]":
+        found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        whole = [one for one in found if one.status != LoggedModelStatus.FAILED]
+        whole = [one for one in whole if (one.tags or {}).get(DIGEST_TAG) == candidate.manifest.digest]
+        return sorted(whole, key=lambda one: (one.creation_timestamp, one.model_id))
+
+    if found := known():
+        return found[0]
+    client.create_logged_model(
+        run.info.experiment_id,
+        "model",
+        run.info.run_id,
+        tags={**candidate.tags, CALL: call},
+        params=run_parameters(candidate.manifest),
+        model_type="loopline",
+    )
+    stays, *others = known()
+    for other in others:
+        if (other.tags or {}).get(CALL) == call:
+            client.delete_logged_model(other.model_id)
+    return stays
+
+
+def _log_output(store: Store, run_id: str, model_id: str) -> None:
+    """Say that the run made the model; MLflow refuses to be told twice."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    def is_known() -> bool:
+        outputs = store.client.get_run(run_id).outputs
+        return any(output.model_id == model_id for output in (outputs.model_outputs if outputs else ()))
+
+    if is_known():
+        return
+    try:
+        store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    except MlflowException:
+        # It is told twice where the answer to the first time is lost, or another process tells it at this moment.
+        if not is_known():
+            raise
 
 
 def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> None:
@@ -153,7 +216,9 @@ def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> N
     for start in range(0, len(parameters), _BATCH):
         store.client.log_batch(run.info.run_id, params=parameters[start : start + _BATCH])
     now = int(time.time() * 1000)
-    figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in candidate.metrics.items()]
+    # Neither a second value of a metric, where the run is written again.
+    new = {key: value for key, value in candidate.metrics.items() if key not in run.data.metrics}
+    figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in new.items()]
     store.client.log_batch(run.info.run_id, metrics=figures)
     store.client.log_artifact(run.info.run_id, str(candidate.report), "report")
 

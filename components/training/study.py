@@ -11,11 +11,13 @@ when the worker is started anew it marks it as failed, and the place is free aga
 
 import json
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from loopline.components.errors import InputError
 from loopline.components.registry.experiments import experiment_id
+from loopline.components.registry.once import CALL, ensure_run
 from loopline.components.registry.store import Store
 
 RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
@@ -42,6 +44,7 @@ class Trial:
         rounds: The rounds it kept, or was pruned at; 0 until then.
         start: When it began, seconds since 1970.
         seconds: How long it took; 0 until it ends.
+        call: Which call made it.
     """
 
     run_id: str
@@ -54,6 +57,7 @@ class Trial:
     rounds: int = 0
     start: float = 0.0
     seconds: float = 0.0
+    call: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """Return the trials that run or have ended as they should, one a place, in the order of their places."""
-        found: dict[int, Trial] = {}
-        for trial in sorted(self._runs(), key=_precedence):
-            if trial.state != FAILED:
-                found.setdefault(trial.place, trial)
-        return [found[place] for place in sorted(found)]
+        return _one_a_place(self._runs())
 
     def claim(self, count: int, worker: int) -> Trial | None:
         """Take the next free place.
@@ -94,13 +94,16 @@ class Study:
             if not free:
                 return None
             place = free[min(worker, len(free) - 1)]
-            tags = {_PARENT: self.run_id, _PLACE: str(place), _WORKER: str(worker)}
-            name = f"trial {place + 1}"
-            made = self.store.client.create_run(self.experiment, run_name=name, tags=tags).info.run_id
-            winner = next(trial for trial in self.trials() if trial.place == place)
-            if winner.run_id == made:
+            # One call may make two runs: the client asks again when an answer is lost.
+            tags = {_PARENT: self.run_id, _PLACE: str(place), _WORKER: str(worker), CALL: uuid.uuid4().hex}
+            self.store.client.create_run(self.experiment, run_name=f"trial {place + 1}", tags=tags)
+            runs = self._runs()
+            winner = next(trial for trial in _one_a_place(runs) if trial.place == place)
+            for own in runs:
+                if own.call == tags[CALL] and own.run_id != winner.run_id:
+                    self.store.client.delete_run(own.run_id)
+            if winner.call == tags[CALL]:
                 return winner
-            self.store.client.delete_run(made)
 
     def bury(self, worker: int) -> int:
         """Mark what a worker of this number left running as failed; returns how many trials that were."""
@@ -193,8 +196,11 @@ def open_study(store: Store, name: str, sweep: str) -> Study:
         The study.
     """
     experiment = experiment_id(store, name)
-    known = store.client.search_runs([experiment], f"tags.`{_SWEEP}` = '{sweep}'", max_results=1)
-    run = known[0] if known else store.client.create_run(experiment, run_name="sweep", tags={_SWEEP: sweep})
+
+    def known() -> list:
+        return store.client.search_runs([experiment], f"tags.`{_SWEEP}` = '{sweep}'")
+
+    run = ensure_run(store, experiment, "sweep", {_SWEEP: sweep}, known)
     return Study(store, experiment, run.info.run_id)
 
 
@@ -219,6 +225,14 @@ def find_study(store: Store, run_id: str) -> Study:
     return Study(store, run.info.experiment_id, run_id)
 
 
+def _one_a_place(runs: Iterable[Trial]) -> list[Trial]:
+    found: dict[int, Trial] = {}
+    for trial in sorted(runs, key=_precedence):
+        if trial.state != FAILED:
+            found.setdefault(trial.place, trial)
+    return [found[place] for place in sorted(found)]
+
+
 def _precedence(trial: Trial) -> tuple:
     """Order trials at one place by who has it: what is complete, else who came first."""
     return trial.state == RUNNING, trial.start, trial.run_id
@@ -237,4 +251,5 @@ def _read_trial(run) -> Trial:
         int(metrics.get("rounds", 0)),
         info.start_time / 1000,
         (info.end_time - info.start_time) / 1000 if info.end_time else 0.0,
+        tags.get(CALL, ""),
     )
