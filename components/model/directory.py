@@ -16,7 +16,10 @@ over the same input: run, time and host are provenance and stand in the manifest
 
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -93,6 +96,36 @@ def output_names(task: str, classes: Sequence) -> list[str]:
         One ``probability_<class>`` a class, or ``prediction``.
     """
     return ["prediction"] if task == "regression" else [f"probability_{label}" for label in classes]
+
+
+@contextmanager
+def writing_model(path: str | Path) -> Iterator[Path]:
+    """Write a model directory aside; it appears when the block ends well, and not at all when it does not.
+
+    Args:
+        path: The directory. A model that was there before is replaced.
+
+    Yields:
+        The directory to write in.
+
+    Raises:
+        InputError: There is something at ``path`` that is no model.
+    """
+    path = Path(path)
+    if path.exists() and not is_absent(path) and not (path / MANIFEST).is_file() and not _is_empty(path):
+        raise InputError(f"{path} is there and is no model: name another folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as aside:
+        made = Path(aside) / "model"
+        made.mkdir()
+        yield made
+        if path.is_dir():
+            shutil.rmtree(path)
+        made.rename(path)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def seal_model(path: str | Path, manifest: Manifest) -> Manifest:

@@ -18,7 +18,7 @@ from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import open_parquet, read_batches, read_table, table_digest, write_table
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
-from loopline.components.model.directory import HELD_OUT, Manifest, seal_model
+from loopline.components.model.directory import HELD_OUT, Manifest, seal_model, writing_model
 from loopline.components.model.predictor import ATOL, RTOL, Predictor, agree, feature_columns, open_predictor
 from loopline.components.training.plan import Plan
 
@@ -96,7 +96,7 @@ def write_model(
     """Write a model directory.
 
     Args:
-        path: The directory to write.
+        path: The directory to write; it is there whole or not at all, in place of a model that was there before.
         model: The trained model.
         plan: What it learned from which columns.
         train: The training table.
@@ -106,9 +106,23 @@ def write_model(
 
     Returns:
         The sealed manifest.
+
+    Raises:
+        InputError: The directory is there and holds something else.
     """
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    with writing_model(path) as folder:
+        return _write(folder, model, plan, train, validation, origin, allow_pickle)
+
+
+def _write(
+    path: Path,
+    model: TrainedModel,
+    plan: Plan,
+    train: str | Path,
+    validation: str | Path | None,
+    origin: Origin,
+    allow_pickle: bool,
+) -> Manifest:
     schema = Schema((*plan.features.columns, _target_column(plan)), plan.target)
     schema.save(path / "schema.json")
     rows = sample_rows(train, schema.names, PROFILE_ROWS, origin.seed)
