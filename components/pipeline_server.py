@@ -20,6 +20,8 @@ _PATIENCE = 5
 #: Servers tell when a run was made in whole seconds: two made within one are told apart once that second is over.
 SETTLE_S = 2.0
 _PAGE = 100
+#: Seconds to wait for a connection, and for the next bytes on one.
+TIMEOUT = (10, 60)
 
 
 def connect(host: str = ""):
@@ -38,10 +40,22 @@ def connect(host: str = ""):
     # In a step kfp is loaded without its client, which then comes in only by way of this module.
     import kfp.dsl.component_decorator  # noqa: F401
     from kfp.client import Client
+    from kfp_server_api import rest
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return Client(host=connection.host, credentials=connection, ssl_ca_cert=connection.authority)
+    class Patient(rest.RESTClientObject):
+        """Waits for a server that goes silent no longer than this; KFP's own client waits without end."""
+
+        def request(self, *words, _request_timeout=None, **named):
+            return super().request(*words, _request_timeout=_request_timeout or TIMEOUT, **named)
+
+    # KFP's client has no setting for it.
+    original, rest.RESTClientObject = rest.RESTClientObject, Patient
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return Client(host=connection.host, credentials=connection, ssl_ca_cert=connection.authority)
+    finally:
+        rest.RESTClientObject = original
 
 
 def ask(question: Callable):
