@@ -172,7 +172,7 @@ class TrafficLog:
             table = pa.concat_tables(self._table(piece) for piece in pieces)
             try:
                 self._sink.write(self._path(group[0].hour), table)
-            except InputError as error:
+            except (InputError, OSError) as error:  # a token that cannot be read now, say; the thread must live
                 if not self._failing:
                     logger.warning("%s Predicted rows wait, and are dropped when they are too many.", error)
                 self._failing = True
