@@ -2,6 +2,7 @@
 
     python3 make.py demo     train on real flights, register the model, show where to look
     python3 make.py test     run the tests
+    python3 make.py faults   try every fault on every component
     python3 make.py bench    measure speed and memory, print the tables
     python3 make.py soak     three sites under load, with faults, for so many minutes (30); print what was lost
     python3 make.py compile  compile the pipelines to compiled/
@@ -171,6 +172,12 @@ def packages(text: str) -> list[str]:
     return re.split(r"\n(?=\S)", text.strip())
 
 
+def faults(words) -> int:
+    """Try every fault on every component that it can befall; other runs of the tests try a part."""
+    os.environ["LOOPLINE_ALL_FAULTS"] = "1"
+    return in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "tests/faults")(words)
+
+
 COMMANDS = {
     "demo": in_venv("loopline", "demo"),
     # Files side by side, each file's tests in one process: they share servers and trained models.
@@ -178,6 +185,7 @@ COMMANDS = {
     "bench": in_venv("python", "-m", "benchmarks"),
     "soak": in_venv("python", "-m", "benchmarks.soak"),
     "compile": in_venv("loopline", "compile"),
+    "faults": faults,
     "lint": lint,
     "setup": setup,
     "lock": lock,

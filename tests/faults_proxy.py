@@ -174,7 +174,7 @@ class HttpProxy:
 
     Args:
         service: The service's URL, plain HTTP.
-        certificate: A PEM file with key and certificate for ``localhost``, to serve HTTPS; None for HTTP.
+        certificate: A PEM file with key and certificate for 127.0.0.1, to serve HTTPS; None for HTTP.
 
     Attributes:
         url: The proxy's URL, with the path of the service's.
@@ -188,13 +188,11 @@ class HttpProxy:
         self._lock, self.met, self._fitted, self.requests = threading.Lock(), 0, 0, []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
-        scheme, host = "http", "127.0.0.1"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            scheme, host = "https", "localhost"
-        self.url = f"{scheme}://{host}:{self._server.server_port}{self.service.path}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_port}{self.service.path}"
 
     def answer(self, status: int, times: int = 0, method: str = "", path: str = "", retry_after: str = "") -> None:
         """Answer requests with an error; the service does not see them.

@@ -38,7 +38,11 @@ def run_server(
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # it waits for connections that nobody closes
+            process.kill()
+            process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen, port: int, log: Path) -> None:

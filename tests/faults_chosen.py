@@ -1,0 +1,31 @@
+"""Which of all faults are tried: all, or a part in which each fault and each component occurs.
+
+The whole matrix takes minutes. ``python3 make.py faults`` tries all of it; other runs of the tests a third.
+"""
+
+import itertools
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+
+ALL = os.environ.get("LOOPLINE_ALL_FAULTS") == "1"
+#: Out of so many components one is tried with each fault.
+_PART = 3
+
+
+def chosen(fault: str, components: Iterable[str], part: int = _PART) -> list[str]:
+    """Return the components that are tried with a fault.
+
+    Args:
+        fault: A name of the fault, which shifts the choice.
+        components: All that could be.
+        part: Out of how many one is chosen where not all are tried.
+    """
+    names = list(components)
+    shift = zlib.crc32(fault.encode())
+    return names if ALL else [name for place, name in enumerate(names) if (place + shift) % part == 0]
+
+
+def deaths() -> Iterator[int]:
+    """Yield the calls at which a step is killed, one run each: every one, or every fourth."""
+    return itertools.count(1, 1 if ALL else 4)
