@@ -82,7 +82,7 @@ def ask(question: Callable):
         else:
             reason = _reason(error.body)
             problem = f"The pipeline server refuses with {error.status} {error.reason}"
-            problem += f": {reason}" if reason else "."
+            problem += f": {reason.rstrip('.')}." if reason else "."
         away = not error.status or error.status >= 500
         raise (TemporaryError if away else InputError)(problem) from None
     except urllib3.exceptions.HTTPError as error:
