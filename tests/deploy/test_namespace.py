@@ -175,8 +175,8 @@ def test_pods_of_a_training_job_have_no_more_than_they_need():
     assert pod["automountServiceAccountToken"] is False
     assert (pod["restartPolicy"], job["backoffLimit"]) == ("Never", 0), "the step says why, and is retried as a whole"
     assert container["envFrom"] == [{"secretRef": {"name": "loopline-s3", "optional": True}}]
-    [mount] = container["volumeMounts"]
-    assert mount["mountPath"] == str(MOUNTED_AUTHORITIES)
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts == {"authorities": str(MOUNTED_AUTHORITIES), "tmp": "/tmp"}
     assert container["image"] == DEFAULT_IMAGE
 
 
