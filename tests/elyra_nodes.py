@@ -56,6 +56,11 @@ def run_node(component: str, folder: Path, variables: Mapping[str, str] = (), **
     return outputs
 
 
+def start(words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run this Python with some words; a caller with a quicker way puts it in this place."""
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=variables)
+
+
 @contextlib.contextmanager
 def starting_containers(variables: Mapping[str, str] = ()) -> Iterator[list[str]]:
     """Let KFP's local runner start the commands of containers; yields the components that were started."""
@@ -72,8 +77,7 @@ def starting_containers(variables: Mapping[str, str] = ()) -> Iterator[list[str]
             program, *words = self.full_command
             assert (program, words[:2]) == ("python", ["-m", "loopline.components"])
             started.append(words[2])
-            environment = {**os.environ, **dict(variables), **self.env_vars}
-            done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
+            done = start(words, {**os.environ, **dict(variables), **self.env_vars})
             if done.returncode:
                 raise NodeFailed(f"{words[2]}: {done.stdout}{done.stderr}")
             return local.status.Status.SUCCESS
