@@ -9,6 +9,8 @@ import os
 
 from loopline.components import endings
 
+from loopline.components.secrecy import hide
+
 #: Every public component and the stage it belongs to.
 STAGES = {
     "ingest_data": "data",
@@ -65,7 +67,14 @@ def _name_source(record: logging.LogRecord) -> bool:
     return True
 
 
+def _hide_secrets(record: logging.LogRecord) -> bool:
+    """Keep secrets out of Loopline's own log lines, which quote what servers say."""
+    record.msg, record.args = hide(record.getMessage()), ()
+    return True
+
+
 logging.getLogger("loopline").addFilter(_name_source)
+logging.getLogger("loopline").addFilter(_hide_secrets)
 
 if os.environ.get("_KFP_RUNTIME") == "true":  # the process of a step, started by KFP
     endings.install()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loopline.components.environment import environment
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import remember
 
 #: Secrets that a namespace may hold; each is optional, and so is each key, which becomes an environment variable.
 SECRETS = {
@@ -118,7 +119,7 @@ def _read(name: str) -> dict[str, str]:
     import requests
     from requests.adapters import HTTPAdapter, Retry
 
-    token, namespace = _account("token"), _account("namespace")
+    token, namespace = remember(_account("token")), _account("namespace")
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     url = f"https://{f'[{host}]' if ':' in host else host}:{port}/api/v1/namespaces/{namespace}/secrets/{name}"
     retry = Retry(_TRIES, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 
+from loopline.components.secrecy import hide
+
 #: What the system says where there is no room, and where nobody may write or read; and of a disk that is gone.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -14,13 +16,17 @@ class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence a person can act on: the problem, the offending value and what to do about it. The
-    local runner and the command line show it without a traceback.
+    local runner and the command line show it without a traceback. No secret gets into it, even when a server's answer
+    that it quotes holds one.
 
     Attributes:
         temporary: Whether the same may work in a moment.
     """
 
     temporary = False
+
+    def __init__(self, message: str = ""):
+        super().__init__(hide(str(message)))
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the sentence, without a traceback."""

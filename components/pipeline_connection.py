@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from loopline.components import certificates
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import remember
 
 #: What a pod knows of itself.
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -158,7 +159,7 @@ def token_file(path: Path) -> Callable[[], str]:
             raise InputError(f"The file {path} holds no token: a token is plain text.") from None
         if not token:
             raise InputError(f"The token {path} is empty: run as a service account.")
-        return token
+        return remember(token)
 
     return read
 

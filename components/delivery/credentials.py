@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loopline.components.errors import InputError
+from loopline.components.secrecy import remember
 
 #: Where a pod finds the secret ``loopline-registry`` (kubernetes.io/dockerconfigjson).
 MOUNTED = Path("/var/run/secrets/loopline/registry/.dockerconfigjson")
@@ -161,7 +162,7 @@ def _login(login: dict, file: Path) -> Credentials:
             user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
         except ValueError:  # no ASCII, no base64 or no UTF-8
             raise InputError(f"A login in {file} is not base64 of user:password: {ADVICE}.") from None
-    return Credentials(user, password.rstrip("\0"), token, str(file))
+    return Credentials(user, remember(password.rstrip("\0")), remember(token), str(file))
 
 
 def _ask_helper(helper: str, host: str, file: Path) -> Credentials | None:
@@ -180,5 +181,5 @@ def _ask_helper(helper: str, host: str, file: Path) -> Credentials | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{command}, which {file} names, answers no login: {ADVICE}.") from None
     if user == "<token>":
-        return Credentials("", "", secret, command)
-    return Credentials(user, secret, "", command)
+        return Credentials("", "", remember(secret), command)
+    return Credentials(user, remember(secret), "", command)

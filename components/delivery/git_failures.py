@@ -1,9 +1,9 @@
 """Say in one sentence what is wrong between a step and a Git repository, without credentials."""
 
-import os
 import re
 
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import hide
 
 
 class GitError(InputError):
@@ -93,7 +93,7 @@ def explain_git(output: str, where: str) -> GitError:
     Returns:
         The error to raise.
     """
-    text = _without_secrets(output)
+    text = hide(output)
     for pattern, sentence in _SENTENCES:
         if re.search(pattern, text):
             return GitError(f"Repository {where}: {sentence} ({_last_words(text)}).")
@@ -122,17 +122,11 @@ def explain_push(report: str, errors: str, where: str, branch: str) -> GitError:
     said = " ".join(re.findall(r"(?m)^remote:[ \t]*(.*\S)", errors))
     for pattern, sentence in _SENTENCES:
         if re.search(pattern, f"{refused} {said}"):
-            reason = _shorten(_without_secrets(said or refused))
+            reason = _shorten(hide(said or refused))
             return RejectedError(f"Repository {where} does not take a push to {branch}: {sentence} ({reason}).")
     overtaken = OvertakenError(f"Repository {where} does not take a push to {branch}: {refused}.")
     overtaken.sure = "[remote rejected]" not in refused
     return overtaken
-
-
-def _without_secrets(text: str) -> str:
-    text = re.sub(r"(?<=://)[^/\s]+@", "", text)
-    password = os.environ.get("GIT_PASSWORD", "").strip()
-    return text.replace(password, "***") if len(password) > 3 else text  # a letter would only garble it
 
 
 def _last_words(text: str) -> str:

@@ -19,6 +19,7 @@ from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.git import credentials
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
+from loopline.components.secrecy import hide
 
 PROVIDERS = ("github", "gitlab", "gitea")
 #: Seconds to wait for an answer, how often to ask again, and most seconds between two trials.
@@ -274,4 +275,4 @@ def _message(response: requests.Response) -> str:
     details = [error.get("message", "") if isinstance(error, dict) else str(error) for error in errors]
     message = body.get("message") or body.get("error") or ""
     words = [*(message if isinstance(message, list) else [str(message)]), *details]
-    return "; ".join(word for word in words if word)[:300] or "it said nothing"
+    return hide("; ".join(word for word in words if word))[:300] or "it said nothing"

@@ -21,6 +21,7 @@ from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
 from loopline.components.model.predictor import feature_columns
+from loopline.components.secrecy import hide
 
 #: Outputs that hold scores: of a classification, of a regression.
 _SCORES = ("probabilities", "prediction")
@@ -41,7 +42,7 @@ class RefusedError(InputError):
     def __init__(self, message: str, status: int | str, reason: str):
         super().__init__(message)
         self.status = status
-        self.reason = reason
+        self.reason = hide(reason)
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def call_rest(
     except ValueError:
         found = None
     if answer.status_code != 200:
-        reason = str(found.get("error") or found) if isinstance(found, dict) else answer.text[:200]
+        reason = str(found.get("error") or found) if isinstance(found, dict) else hide(answer.text)[:200]
         raise RefusedError(f"{answer.url} answered HTTP {answer.status_code}: {reason}", answer.status_code, reason)
     if not isinstance(found, dict):
         raise InputError(f"{answer.url} did not answer with a JSON object: is this a model server?")

@@ -39,6 +39,7 @@ from loopline.components.delivery.registry_auth import RegistryAuth, network_rea
 from loopline.components.delivery.store import Change
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import hide
 
 #: Seconds to wait for a connection, and for the next bytes on one: registries on object stores finish a blob slowly.
 TIMEOUT_S = (10, 120)
@@ -362,7 +363,7 @@ def _first_error(response: requests.Response) -> str:
     """Return what a registry says is wrong, in brackets."""
     try:
         error = response.json()["errors"][0]
-        return f" ({error.get('code', '')}: {error.get('message', '')})"[:300]
+        return hide(f" ({error.get('code', '')}: {error.get('message', '')})")[:300]
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
 

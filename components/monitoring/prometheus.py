@@ -17,6 +17,7 @@ from loopline.components.errors import InputError, TemporaryError
 from loopline.components.monitoring.activity import Activity, Look, add, grow, is_reset
 from loopline.components.monitoring.scrape import DIALECTS, STARTED, Dialect, Metric, scale_bound
 from loopline.components.monitoring.web import call, check_url
+from loopline.components.secrecy import remember
 
 #: The most looks at a window, and the fewest seconds between two.
 _LOOKS, _STEP_S = 720, 15.0
@@ -100,7 +101,7 @@ def open_prometheus() -> Prometheus | None:
     token = os.environ.get("PROMETHEUS_TOKEN", "").strip()
     if not token and _TOKEN_FILE.exists():
         try:
-            token = _TOKEN_FILE.read_text(encoding="utf-8").strip()
+            token = remember(_TOKEN_FILE.read_text(encoding="utf-8").strip())
         except OSError as error:
             raise InputError(f"{_TOKEN_FILE} cannot be read ({error.strerror}): set PROMETHEUS_TOKEN.") from None
     return Prometheus(url, token)

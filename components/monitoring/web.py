@@ -10,6 +10,7 @@ from loopline.components.data.sources import LOCAL_HOSTS, is_private, safe_name
 from loopline.components.delivery.inference import RefusedError, UnreachableError
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
+from loopline.components.secrecy import hide
 
 #: Seconds to wait for a connection, and for each part of the answer.
 TIMEOUT = (5, 30)
@@ -83,7 +84,7 @@ def call(
         raise InputError(f"The certificate authorities in {verify} cannot be read: name a PEM file.") from None
     text = content.decode("utf-8", "replace")
     if status // 100 != 2:
-        reason = " ".join(text.split())[:200]
+        reason = hide(" ".join(text.split()))[:200]
         raise RefusedError(f"{name} answered HTTP {status}: {reason or 'nothing'}", status, reason)
     if len(content) > most_bytes:
         raise InputError(f"{name} answered more than {most_bytes // 2**20} MiB: is this the right address?")

@@ -3,6 +3,7 @@
 import re
 
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import hide, without_credentials
 
 #: The statuses with which a server says that it is busy or away for now, and how MLflow words them.
 _AWAY = (408, 429, 500, 502, 503, 504)
@@ -19,14 +20,6 @@ _CAUSES = (
 )
 #: How long a server may take to answer the first request, in seconds, and how often it is asked again.
 _SECONDS, _RETRIES = 5, 1
-
-
-def without_credentials(text: str) -> str:
-    """Return a text with ``user:password@`` taken out of every URI in it.
-
-    A password may hold an ``@``: what comes before the last one is left out.
-    """
-    return re.sub(r"(?<=://)[^/\s]+@", "", text)
 
 
 def probe_server(uri: str) -> None:
@@ -107,4 +100,4 @@ def _cause(message: str) -> str:
 
 
 def _shorten(message: str, characters: int) -> str:
-    return without_credentials(" ".join(message.split()))[:characters]
+    return hide(" ".join(message.split()))[:characters]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from loopline.components.environment import environment, home, home_is_kept
 from loopline.components.errors import InputError
-from loopline.components.registry.failures import explain_failure, probe_server, without_credentials
+from loopline.components.registry.failures import explain_failure, probe_server
+from loopline.components.secrecy import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

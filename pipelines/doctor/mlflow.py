@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.environment import home
 from loopline.components.errors import InputError
-from loopline.components.registry.failures import without_credentials
 from loopline.components.registry.store import open_store, tracking_uri
+from loopline.components.secrecy import without_credentials
 from loopline.pipelines.doctor.findings import Finding, failure, ok, problem, skipped, warning
 from loopline.pipelines.doctor.network import contact
 from loopline.pipelines.doctor.settings import Settings

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_api import PLATFORM_ROLES
+from mlflow_rights import rights_of
 from mlflow_server import run_server
 from registry_models import make_model
 
@@ -125,36 +126,10 @@ def test_steps_that_read_a_guarded_servers_secret_are_in_the_table():
             assert guarded <= wanted, f"{name} of {pipeline.name} reads {guarded}: put it into COMPONENTS"
 
 
-#: The rule of MLflow's plugin kubernetes-auth for each request: resource and verb. Artifacts belong to experiments.
-_RULES = (
-    (r"GET .*/registered-models/(get|alias)", "registeredmodels", "get"),
-    (r"GET .*/registered-models/search", "registeredmodels", "list"),
-    (r"POST .*/registered-models/create", "registeredmodels", "create"),
-    (r"(POST|PATCH|DELETE) .*/registered-models/(alias|set-tag|update)", "registeredmodels", "update"),
-    (r"GET .*/model-versions/(get|get-download-uri)", "registeredmodels", "get"),
-    (r"GET .*/model-versions/search", "registeredmodels", "list"),
-    (r"(POST|PATCH|DELETE) .*/model-versions/(create|set-tag|update|delete)", "registeredmodels", "update"),
-    (r"GET .*/experiments/get", "experiments", "get"),
-    (r"POST .*/experiments/search", "experiments", "list"),
-    (r"POST .*/experiments/create", "experiments", "create"),
-    (r"GET .*/(runs/get|artifacts/list|logged-models/[^/]+(/artifacts/directories)?(\?|$))", "experiments", "get"),
-    (r"POST .*/(runs|logged-models)/search", "experiments", "list"),
-    (r"(POST|PATCH|PUT|DELETE) .*/(runs|logged-models)(/|\?|$)", "experiments", "update"),
-    (r"GET .*/mlflow-artifacts/", "experiments", "get"),
-    (r"(PUT|POST) .*/mlflow-artifacts/", "experiments", "update"),
-    (r"GET /(health|version|server-info)|GET .*/server-info", "", ""),
-)
-
-
 def _asked(log: str) -> set[tuple[str, str]]:
     """Return what a server's log says was asked of it, as resources and verbs."""
-    found = set()
-    for method, path in re.findall(r'"([A-Z]+) (\S+) HTTP', log):
-        request = f"{method} {path}"
-        matches = [(resource, verb) for pattern, resource, verb in _RULES if re.match(pattern, request)]
-        assert matches, f"no rule for {request}"
-        found.add(matches[0])
-    return found - {("", "")}
+    requests = re.findall(r'"([A-Z]+) (\S+) HTTP', log)
+    return {rights_of(f"{method} {path}") for method, path in requests} - {("", "")}
 
 
 def test_the_rights_for_mlflow_are_those_that_the_components_use(tmp_path):

@@ -12,9 +12,9 @@ from registry_models import free_port
 
 from loopline.components.errors import InputError
 from loopline.components.registry import store
-from loopline.components.registry.failures import without_credentials
 from loopline.components.registry.store import open_store, tracking_uri, ui_command
 from loopline.components.registry.versions import promote
+from loopline.components.secrecy import without_credentials
 
 REGISTER = """
 import sys

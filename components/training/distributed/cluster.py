@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from loopline.components.errors import InputError, TemporaryError
+from loopline.components.secrecy import hide
 from loopline.components.training.distributed.exchange import Exchange
 from loopline.components.training.distributed.jobs import State
 
@@ -191,7 +192,7 @@ def explain(error: Exception, action: str) -> InputError:
         "Kubeflow Trainer in OpenShift AI",
     }
     if cause is None:
-        return TemporaryError(f"Cannot {action} ({type(error).__name__}: {str(error)[:200]}).")
+        return TemporaryError(f"Cannot {action} ({type(error).__name__}: {hide(str(error))[:200]}).")
     if cause.status in advice:
         return InputError(f"Cannot {action}: {advice[cause.status]}.")
     kind = TemporaryError if not cause.status or cause.status >= 500 else InputError
@@ -202,7 +203,7 @@ def _message(error) -> str:
     import json
 
     with contextlib.suppress(ValueError, TypeError):
-        return str(json.loads(error.body)["message"])[:300]
+        return hide(str(json.loads(error.body)["message"]))[:300]
     return str(error.reason)
 
 
