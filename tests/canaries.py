@@ -53,11 +53,13 @@ class Search:
     """What was looked through, and what was found.
 
     Attributes:
+        also: More to look for, as it stands: what a key is made of.
         files: How many files, members of archives and objects.
         size: How many bytes, packed and unpacked.
         leaks: Where a canary is, and what stands around it.
     """
 
+    also: tuple[bytes, ...] = ()
     files: int = 0
     size: int = 0
     leaks: list[str] = field(default_factory=list)
@@ -87,8 +89,8 @@ class Search:
         self.files += 1
         self.size += len(data)
         lower = data.lower()
-        for name, form in _FORMS.items():
-            text = data if name.startswith("base64") else lower
+        for name, form in [*_FORMS.items(), *(("key", part) for part in self.also)]:
+            text = data if name.startswith(("base64", "key")) else lower
             position = text.find(form)
             if position >= 0:
                 around = data[max(0, position - 80) : position + 80]

@@ -363,7 +363,8 @@ def _first_error(response: requests.Response) -> str:
     """Return what a registry says is wrong, in brackets."""
     try:
         error = response.json()["errors"][0]
-        return hide(f" ({error.get('code', '')}: {error.get('message', '')})")[:300]
+        said = " ".join(str(error.get("message", "")).split())
+        return hide(f" ({error.get('code', '')}: {said})")[:300]
     except (ValueError, LookupError, TypeError, AttributeError):
         return ""
 
