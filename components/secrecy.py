@@ -10,12 +10,13 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 #: Variables whose values are secrets, and of these the ones that name a file or a switch.
 _SECRET = re.compile("PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY|ACCESS_KEY|API_KEY|CREDENTIAL|COOKIE")
 _NAMES_A_FILE = re.compile("_PATH$|_FILE$|_DIR$|_URI$|_URL$|_HOST$|_NAME$")
-#: What is shorter would only garble the text.
+#: What is shorter would only garble the text, and so would a switch (TOKENIZERS_PARALLELISM) or a port.
 _SHORTEST = 4
+_NO_SECRET = re.compile(r"(?i)true|false|none|null|yes|no|\d{1,7}")
 _HIDDEN = "***"
 #: What may be a secret in another form: base64, or text with percent signs.
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
-_PERCENT = re.compile(r"[^\s\"'<>]*%[0-9A-Fa-f]{2}[^\s\"'<>]*")
+_PERCENT = re.compile(r"[^\s\"'<>,;]*%[0-9A-Fa-f]{2}[^\s\"'<>,;]*")
 #: Parts of a request that are secrets whoever sent them: logins, and what a presigned address is signed with.
 _LOGIN = re.compile(r"(?i)\b(basic|bearer)\s+(?=[a-z._~+/-]*[0-9=])[a-z0-9._~+/=-]{8,}")
 _SIGNED = re.compile(
@@ -75,7 +76,7 @@ def _secrets(environment: Mapping[str, str]) -> Iterable[str]:
 def _parts(secret: str) -> Iterable[str]:
     """Yield a secret as it may be shown: a text of several lines line by line."""
     for part in {secret, secret.strip(), *secret.splitlines()}:
-        if len(part) >= _SHORTEST and not part.startswith("-----"):
+        if len(part) >= _SHORTEST and not part.startswith("-----") and not _NO_SECRET.fullmatch(part):
             yield part
 
 

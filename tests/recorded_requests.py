@@ -1,10 +1,13 @@
 """What this process asks over HTTP, and which functions of Loopline ask: all its clients end in http.client."""
 
 import contextlib
-import http.client
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -31,18 +34,31 @@ class Request:
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[Request]]:
-    """Write down what is asked in a ``with`` block."""
-    original, found = http.client.HTTPConnection.putrequest, []
+    """Write down what is asked in a ``with`` block, also in threads of a pool: who asks is then who gave the work."""
+    ask, submit, apply = HTTPConnection.putrequest, ThreadPoolExecutor.submit, Pool.apply_async
+    found, asker = [], threading.local()
 
     def putrequest(connection, method, url, *arguments, **keywords):
-        found.append(Request(connection.port, method, url.partition("?")[0], tuple(_functions(sys._getframe(1)))))
-        return original(connection, method, url, *arguments, **keywords)
+        functions = (*_functions(sys._getframe(1)), *getattr(asker, "functions", ()))
+        found.append(Request(connection.port, method, url.partition("?")[0], functions))
+        return ask(connection, method, url, *arguments, **keywords)
 
-    http.client.HTTPConnection.putrequest = putrequest
+    def for_asker(work: Callable) -> Callable:
+        functions = tuple(_functions(sys._getframe(2)))
+
+        def run(*arguments, **keywords):
+            asker.functions = functions
+            return work(*arguments, **keywords)
+
+        return run
+
+    HTTPConnection.putrequest = putrequest
+    ThreadPoolExecutor.submit = lambda pool, work, *rest, **more: submit(pool, for_asker(work), *rest, **more)
+    Pool.apply_async = lambda pool, work, *rest, **more: apply(pool, for_asker(work), *rest, **more)
     try:
         yield found
     finally:
-        http.client.HTTPConnection.putrequest = original
+        HTTPConnection.putrequest, ThreadPoolExecutor.submit, Pool.apply_async = ask, submit, apply
 
 
 def _functions(frame) -> Iterator[str]:

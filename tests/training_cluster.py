@@ -85,7 +85,9 @@ class TrainingCluster(ThreadingHTTPServer):
         """Return a TrainJob as its controller leaves it."""
         codes = [pod.code for pod in self.pods.values() if pod.job == name]
         ended = "Failed" if any(codes) else "Complete" if codes and None not in codes else ""
-        conditions = [{"type": ended, "status": "True", "reason": "JobSet", "message": f"jobset {ended}"}]
+        now = datetime.datetime.now(datetime.UTC).isoformat()
+        told = {"status": "True", "reason": "JobSet", "message": f"jobset {ended}", "lastTransitionTime": now}
+        conditions = [{"type": ended, **told}]
         return self.jobs[name] | ({"status": {"conditions": conditions}} if ended else {})
 
 

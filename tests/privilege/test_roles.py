@@ -137,7 +137,7 @@ def _start_pipelines(found: Asked, folder) -> None:
 
 
 def _train(found: Asked, folder) -> None:
-    """Start a job, start it again as the retry of a step does, and end it; where no node takes its pods."""
+    """Start a job, start it again as the retry of a step does, and end it when its pods have failed."""
 
     def read(request: Request) -> Right | None:
         path = re.fullmatch(
@@ -148,13 +148,23 @@ def _train(found: Asked, folder) -> None:
         verb = {"POST": "create", "DELETE": "delete"}.get(request.method, "get" if path[3] else "list")
         return Right(STEPS, path[1] or "", path[2] + (path[4] or ""), "", verb)
 
-    with training_cluster(folder) as (cluster, variables), environment(variables), recording() as requests:
-        cluster.unschedulable = "no node"
-        for _ in range(2):
+    with (
+        training_cluster(folder) as (cluster, variables),
+        environment(variables),
+        pytest.MonkeyPatch.context() as patch,
+        recording() as requests,
+    ):
+        # The client reads the variable once, when it is imported.
+        patch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", variables["KUBECONFIG"])
+        for unschedulable in ("no node", ""):
+            cluster.unschedulable = unschedulable
             job = ClusterJob("train-1", open_exchange(str(folder / "place")), 2, "1Gi", "1", "loopline")
             job.prepare()
             job.start()
-            assert job.state().phase == "waiting"
+            assert job.state().phase == ("waiting" if unschedulable else "running")
+        for pod in cluster.pods.values():
+            pod.kill()
+        assert job.state().phase == "failed"
         job.stop()
         assert not cluster.jobs
     found.add(requests, read)
