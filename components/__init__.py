@@ -9,7 +9,10 @@ import os
 
 from loopline.components import endings
 
+from loopline.components.environment import settle
 from loopline.components.secrecy import hide
+
+settle()
 
 #: Every public component and the stage it belongs to.
 STAGES = {

@@ -10,6 +10,17 @@ from pathlib import Path
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
+def settle() -> None:
+    """Set what libraries read when they are imported, unless somebody has.
+
+    A user that is in no passwd and has no ``HOME``, as a pod's may, gets that of CRI-O: MLflow cannot be imported
+    without. ONNX Runtime would write an identifier of the machine into it, and send what it does to its maker.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if os.path.expanduser("~") == "~":  # noqa: PTH111
+        os.environ["HOME"] = "/"
+
+
 def home() -> Path:
     """Return Loopline's folder on this machine: ``LOOPLINE_HOME``, else ``.loopline`` in the working directory."""
     return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()

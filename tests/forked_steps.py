@@ -77,7 +77,7 @@ def forked_steps(modules: Sequence[str], options: Sequence[str] = ()) -> Iterato
 
 def main() -> None:
     """Import, then fork for each order that comes in."""
-    for name in sys.argv[1:]:
+    for name in ("loopline.components", *sys.argv[1:]):
         __import__(name)
     for line in sys.stdin:
         pid = os.fork()
@@ -96,7 +96,9 @@ def _run(words: list[str], variables: dict[str, str], folder: str) -> None:
     code = 1
     try:
         from loopline.components.command import main
+        from loopline.components.environment import settle
 
+        settle()  # what importing the package does
         assert words[:2] == ["-m", "loopline.components"]
         sys.addaudithook(lambda event, values: _note(event, values, writes))
         code = main(words[2:])
