@@ -8,7 +8,6 @@ import logging
 import os
 
 from loopline.components import endings
-
 from loopline.components.environment import settle
 from loopline.components.secrecy import hide
 

@@ -32,7 +32,7 @@ class Planted:
     parts: tuple[bytes, ...]
 
 
-def plant(folder: Path, host: str, pipelines: str, home: Path) -> Planted:
+def plant(folder: Path, host: str, pipelines: str, home: Path, key: str = "") -> Planted:
     """Plant a canary for each secret.
 
     Args:
@@ -40,9 +40,10 @@ def plant(folder: Path, host: str, pipelines: str, home: Path) -> Planted:
         host: Host and port of MLflow, the object store, the registry, Git, the sites, Prometheus and the Pushgateway.
         pipelines: Host and port of the pipeline server.
         home: Loopline's folder.
+        key: The private key, PEM; a new one when empty.
     """
     folder.mkdir()
-    pem = make_key()
+    pem = key or make_key()
     (folder / "token").write_text(token("pipelines"))
     login = write_login(folder / "auth.json", host, USER, password("registry"))
     variables = {

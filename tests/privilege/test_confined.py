@@ -76,9 +76,10 @@ def confined(tmp_path_factory, bundled):
     folder = tmp_path_factory.mktemp("confined")
     table = folder / "table.parquet"
     table.write_bytes(bundled["breast_cancer"].read_bytes())
-    done = _confined(folder, TESTS / "confined_world.py", folder, table)
+    told = folder / "told.jsonl"
+    done = _confined(folder, TESTS / "confined_world.py", folder, table, told)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = {line["component"]: line for line in map(json.loads, done.stdout.splitlines())}
+    found = {line["component"]: line for line in map(json.loads, told.read_text().splitlines())}
     assert set(found) == {*STAGES, ""}
     return found
 

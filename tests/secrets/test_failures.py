@@ -3,21 +3,22 @@
 import base64
 import contextlib
 import json
+import shutil
 import ssl
 import threading
 from html import escape
 from http.server import ThreadingHTTPServer
 
 import pytest
-from canaries import MARK, Search
-from config_repositories import make_repository
+from canaries import MARK, Search, password
+from config_repositories import make_repository, serve_git
 from delivery_models import train_small
 from delivery_registry import Handler
 from forked_steps import forked_steps
 from import_budget import ALLOWED
 from pipeline_server.certificate import make_certificate
-from planted import plant, presigned, watching, with_password
-from promoted_images import PREDICATE
+from planted import USER, plant, presigned, watching, with_password
+from promoted_images import PREDICATE, make_key
 from registry_models import free_port, make_model
 
 from loopline.components.delivery.attestation import attest_tested
@@ -75,7 +76,8 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("given")
     made = make_model(folder / "made")
     model = train_small(folder)
-    with environment({"LOOPLINE_HOME": str(folder / "home")}):
+    private = make_key()
+    with environment({"LOOPLINE_HOME": str(folder / "home"), "COSIGN_PRIVATE_KEY": private}):
         image = build_image(model, f"oci:{folder / 'images'}", version=1)
         attest_tested(image, PREDICATE)
     repository = make_repository(folder)
@@ -83,7 +85,7 @@ def given(tmp_path_factory):
     key, certificate = make_certificate(folder / "pipelines", "127.0.0.1", "localhost")
     return {
         "model": model, "made": made, "image": image, "repository": repository, "certificate": (certificate, key),
-        "home": folder / "home",
+        "home": folder / "home", "key": private,
     }  # fmt: skip
 
 
@@ -125,8 +127,9 @@ STEPS = {
     "Git, rolling back": lambda given, host: [
         "rollback_site", "--sites", "edge", "--repository", f"http://{host}/config.git",
     ],
+    # Git works, and the service around it does not.
     "a pull request": lambda given, host: [
-        "promote_to_site", "--image", given["image"], "--sites", "edge", "--repository", str(given["repository"]),
+        "promote_to_site", "--image", given["image"], "--sites", "edge", "--repository", "GIT/config.git",
         "--mode", "pull-request",
     ],
     "a site": lambda given, host: [
@@ -151,7 +154,7 @@ def test_a_failure_tells_no_secret(given, steps, tmp_path, asked, mode):
         if mode.isdigit():
             servers = [stack.enter_context(_echo(int(mode), certificate)) for certificate in ((), given["certificate"])]
             host, pipelines = (f"127.0.0.1:{server.server_port}" for server in servers)
-        planted = plant(tmp_path / "planted", host, pipelines, tmp_path / "home")
+        planted = plant(tmp_path / "planted", host, pipelines, tmp_path / "home", given["key"])
         variables = {**planted.variables, "KF_PIPELINES_SSL_SA_CERTS": str(given["certificate"][0])}
         if mode == "behind a proxy":
             variables |= {"NO_PROXY": "", "no_proxy": ""}
@@ -162,7 +165,10 @@ def test_a_failure_tells_no_secret(given, steps, tmp_path, asked, mode):
         (tmp_path / "tmp").mkdir()
         variables["TMPDIR"] = str(tmp_path / "tmp")
         watch = stack.enter_context(watching())
+        git = stack.enter_context(serve_git(tmp_path / "git", USER, password("git")))
+        shutil.copytree(given["repository"], tmp_path / "git" / "config.git")
         words = [str(word).replace("OUT", str(tmp_path / "out")) for word in STEPS[asked](given, host)]
+        words = [word.replace("GIT", git.url) for word in words]
         done = steps.start(["-m", "loopline.components", *words], variables)
     if servers and asked != "an address with a password":  # that is refused before anybody is asked
         assert any(_has_canary(login) for server in servers for login in server.logins), "no secret was sent"
