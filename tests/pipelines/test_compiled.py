@@ -20,7 +20,8 @@ from loopline.pipelines.spec import compiled_folder, compiled_names
 
 #: Tasks that read or change something outside their pipeline: the same inputs can mean another result.
 OUTSIDE = {
-    "ingest-data", "load-model", "register-model", "promote-model", "build-model-image", "test-model-image",
+    "ingest-data", "load-model", "register-model", "write-model-card", "update-model-card", "promote-model",
+    "build-model-image", "test-model-image",
     "promote-to-site", "check-site", "rollback-site", "collect-traffic", "check-service", "probe-capacity",
     "decide-retraining", "trigger-pipeline", "annotate-model", "list-partitions", "score-partition",
     "plan-sweep", "run-trials", "finish-sweep",
@@ -146,6 +147,7 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
     login = {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     public = {"COSIGN_PUBLIC_KEY"}
     private = {"COSIGN_PRIVATE_KEY", "COSIGN_PASSWORD"}
+    approvers = {"LOOPLINE_APPROVERS_KEYS", "LOOPLINE_REQUIRE_APPROVAL"}
     watch = {"PROMETHEUS_URL", "PROMETHEUS_TOKEN", "PROMETHEUS_PUSHGATEWAY_URL"}
     git = {"GIT_USERNAME", "GIT_PASSWORD", "GIT_PROVIDER", "GIT_API_URL"}
     wanted = {
@@ -153,10 +155,12 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
         "train-distributed": s3,
         "load-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
         "register-model": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
+        "write-model-card": login | s3 | {"MLFLOW_S3_ENDPOINT_URL"},
+        "update-model-card": login | s3 | public | approvers | {"MLFLOW_S3_ENDPOINT_URL"},
         "promote-model": login,
         "build-model-image": public | private,
         "test-model-image": public | private,
-        "promote-to-site": public | git,
+        "promote-to-site": public | approvers | git,
         "check-site": public | git | {"LOOPLINE_SITE_TOKEN"},
         "rollback-site": git,
         "collect-traffic": s3,
@@ -178,10 +182,15 @@ def test_every_step_gets_the_variables_that_its_code_reads(name):
         component = re.sub(r"-\d+$", "", step)
         assert names >= wanted[component], step
         others = {
-            name for each in (s3, login, public, private, git, watch) for name in each if not each & wanted[component]
+            name
+            for each in (s3, login, public, private, approvers, git, watch)
+            for name in each
+            if not each & wanted[component]
         }
         assert not names & others, step
-        reads_images = component in {"build-model-image", "test-model-image", "promote-to-site", "check-site"}
+        reads_images = component in {
+            "build-model-image", "test-model-image", "promote-to-site", "check-site", "update-model-card",
+        }  # fmt: skip
         assert bool(mounted[step]) == reads_images, step
 
 
@@ -197,7 +206,7 @@ def test_shipped_program_has_no_undefined_name(component, tmp_path):
     # pyflakes cannot look into star imports; these are the names that kfp's own header brings.
     header = (
         "import kfp\nfrom kfp import dsl\n"
-        "from kfp.dsl import Artifact, ClassificationMetrics, Dataset, HTML, Input, Metrics, Model, Output\n"
+        "from kfp.dsl import Artifact, ClassificationMetrics, Dataset, HTML, Input, Markdown, Metrics, Model, Output\n"
         "from kfp.dsl import OutputPath\n"
         "from typing import List, NamedTuple\n"
     )
