@@ -68,8 +68,8 @@ def explain(error: BaseException) -> InputError | None:
         )
     if error.errno in _CLOSED:
         return InputError(
-            f"The step may not use{where or ' a file'} ({said}): check its permissions, and that the folder can be "
-            "written where it is for outputs."
+            f"{place or 'A file'} may not be used ({said}): check its permissions, and that outputs, LOOPLINE_HOME and "
+            "TMPDIR are in folders that can be written."
         )
     if error.errno in _BROKEN:
         return TemporaryError(f"The disk failed{' at' if where else ''}{where} ({said}): run the step again.")

@@ -1,12 +1,11 @@
 """The command line: run pipelines on this machine and on a cluster, compile them, see the demo."""
 
 import argparse
-import errno
 import importlib
 import logging
 import sys
 
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, explain
 from loopline.pipelines.progress import StepFailed
 
 #: Every command and what it does; its module is of the same name under loopline.pipelines.commands.
@@ -25,9 +24,6 @@ COMMANDS = {
     "doctor": "say what works here, and how to mend what does not",
     "demo": "train on real flights, deliver to three sites, replay seven months and watch the loop close",
 }
-
-#: What a disk that is full, or may not be written, answers.
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _DESCRIPTION = """\
 Loopline: the whole life of a tabular model, as Kubeflow Pipelines.
@@ -108,19 +104,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = _parser(words).parse_args(words)
         return options.command(options)
-    except InputError as error:
-        print(f"loopline: {error}", file=sys.stderr)
-        return 2
     except StepFailed as failure:
         return _report_failure(failure)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
+    except (InputError, OSError) as error:
+        said = explain(error)
+        if said is None:
             raise
-        print(
-            f"loopline: {error.filename or 'A file'} cannot be used ({error.strerror}): make room, or let "
-            "LOOPLINE_HOME and TMPDIR name folders that can be written.",
-            file=sys.stderr,
-        )
+        print(f"loopline: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("loopline: interrupted; what finished so far stays in the run's folder.", file=sys.stderr)

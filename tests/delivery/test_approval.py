@@ -19,7 +19,9 @@ from loopline.components.delivery.store import open_store
 from loopline.components.errors import InputError
 from loopline.pipelines.cli import main
 
-NOT_APPROVED = r"Image .* is not approved: one of Release board, model risk approves it with `loopline approve .* --reason"
+NOT_APPROVED = (
+    r"Image .* is not approved: one of Release board, model risk approves it with `loopline approve .* --reason"
+)
 
 
 @pytest.fixture

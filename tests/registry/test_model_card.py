@@ -120,7 +120,9 @@ def test_the_card_names_who_approved_the_image(trained, home, tmp_path, monkeypa
     image = build_image(trained.model, version=1)
     attest_tested(image, {"result": "PASSED", "passedTests": ["start"]})
     key = another_key()
-    monkeypatch.setenv("LOOPLINE_APPROVERS_KEYS", "# Release board\n" + public_pem(load_signer(key, "k").public).decode())
+    monkeypatch.setenv(
+        "LOOPLINE_APPROVERS_KEYS", "# Release board\n" + public_pem(load_signer(key, "k").public).decode()
+    )
     assert "| Approved by | nobody |" in written(trained.model, 1, tmp_path, image=image)[1]
     approve(image, load_keys(), key, "ana", "Model board 12", "flights version 1")
     page, text = written(trained.model, 1, tmp_path, image=image)
