@@ -19,9 +19,7 @@ from loopline.components.delivery.store import open_store
 from loopline.components.errors import InputError
 from loopline.pipelines.cli import main
 
-NOT_APPROVED = (
-    r"Image .* is not approved: one of Release board, model risk approves it with `loopline approve .* --reason"
-)
+NOT_APPROVED = r"Image .* is not approved: one of Board, model risk approves it with `loopline approve .* --reason"
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def ana(tmp_path, monkeypatch):
     """The private key of an approver, whose public one is trusted here."""
     key = another_key()
     (tmp_path / "ana.key").write_text(key)
-    trust(monkeypatch, tmp_path, **{"Release board, model risk": key})
+    trust(monkeypatch, tmp_path, **{"Board, model risk": key})
     return tmp_path / "ana.key"
 
 
@@ -70,9 +68,9 @@ def test_a_promotion_waits_for_an_approval_and_then_goes_on(tested, bare, ana, c
     commit = promote(str(bare), "edge", tested, pipeline_run="delivery-7", require_approval=True)
     assert history(bare) == [before, commit]
     key = load_signer(str(ana), "key").fingerprint[:19]
-    assert message(bare).endswith(f"Pipeline-Run: delivery-7\nApproved-By: Release board, model risk (key {key})")
+    assert message(bare).endswith(f"Pipeline-Run: delivery-7\nApproved-By: Board, model risk (key {key})")
     assert main(["verify", tested, "--require-approval"]) == 0
-    assert "by Release board, model risk" in capsys.readouterr().out
+    assert "by Board, model risk" in capsys.readouterr().out
 
 
 def test_without_the_gate_nothing_is_asked_for(tested, bare):

@@ -120,17 +120,15 @@ def test_the_card_names_who_approved_the_image(trained, home, tmp_path, monkeypa
     image = build_image(trained.model, version=1)
     attest_tested(image, {"result": "PASSED", "passedTests": ["start"]})
     key = another_key()
-    monkeypatch.setenv(
-        "LOOPLINE_APPROVERS_KEYS", "# Release board\n" + public_pem(load_signer(key, "k").public).decode()
-    )
+    monkeypatch.setenv("LOOPLINE_APPROVERS_KEYS", "# Board\n" + public_pem(load_signer(key, "k").public).decode())
     assert "| Approved by | nobody |" in written(trained.model, 1, tmp_path, image=image)[1]
     approve(image, load_keys(), key, "ana", "Model board 12", "flights version 1")
     page, text = written(trained.model, 1, tmp_path, image=image)
     for shown in (page, text):
-        assert image.rpartition("@")[2] in shown and "Release board (key sha256:" in shown.replace("\\", "")
+        assert image.rpartition("@")[2] in shown and "Board (key sha256:" in shown.replace("\\", "")
         assert "Model board 12" in shown
     tags = kept(1)[1].tags
-    assert tags["loopline.image"] == image and tags["loopline.approved_by"].startswith("Release board (key sha256:")
+    assert tags["loopline.image"] == image and tags["loopline.approved_by"].startswith("Board (key sha256:")
 
 
 def test_a_card_is_of_the_model_that_is_registered(trained, retrained, home, tmp_path):
