@@ -20,6 +20,8 @@ _BACK_S = 120.0
 _APART_S = 75.0
 #: The share of the soak before which, and after which, the processes whose memory is followed may be ended.
 _STEADY = (0.15, 0.9)
+#: The share of faults that are a death of the agent while it may be ended.
+_AGENT_SHARE = 0.4
 
 
 class Pace:
@@ -78,9 +80,11 @@ class Chaos:
             self._pace.wait(self._random)
             if not self._pace.goes_on:
                 return
+            if not self._pace.steady and self._random.random() < _AGENT_SHARE:
+                self._kill_agent()
+                continue
             if not faults:
                 faults = [self._kill_server, self._take_registry, self._hang_server, self._take_repository]
-                faults += [self._kill_server, self._kill_agent]
                 self._random.shuffle(faults)
             faults.pop()()
 
@@ -125,7 +129,7 @@ class Chaos:
         from loopline.pipelines.sites.process import find_agent
 
         agent = find_agent()
-        if self._pace.steady or not agent:
+        if not agent:
             return
         with self._journal.record(FAULT, "kill -9 of the agent", SITES, outage=True) as event:
             os.kill(agent.pid, signal.SIGKILL)

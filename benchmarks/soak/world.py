@@ -145,9 +145,11 @@ class World:
         return {name: pid for name, pid in found.items() if pid}
 
     def leftovers(self) -> list[str]:
-        """Return the processes that still run in this home."""
+        """Return the processes that still run in this home, but for the registry."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
+            if self.registry and process.name == str(self.registry.pid):
+                continue
             with contextlib.suppress(OSError):
                 command = (process / "cmdline").read_bytes()
                 if str(self.home).encode() in command + (process / "environ").read_bytes():
