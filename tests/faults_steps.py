@@ -6,6 +6,7 @@ this file, started as a program. A run is ``python -m loopline.components NAME .
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import resource
@@ -236,11 +237,8 @@ def _main(folder: Path) -> None:
 def _import(names: Sequence[str]) -> None:
     """Import what a run imported, so that no later one does."""
     for name in names:
-        if name.split(".")[0] in ("loopline", "mlflow", "pyarrow", "minio", "sklearn", "xgboost", "onnxruntime", "kfp",
-                                  "matplotlib", "scipy", "requests", "kfp_server_api", "skl2onnx", "onnx",
-                                  "onnxmltools", "skops", "pandas", "optuna", "certifi"):  # fmt: skip
-            with contextlib.suppress(Exception):
-                __import__(name)
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _fork(order: dict, place: Path) -> tuple[int, int]:

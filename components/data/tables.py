@@ -136,11 +136,25 @@ def write_table(path: str | Path, table: pa.Table) -> None:
     """Write a table as Parquet.
 
     Args:
-        path: The file to write.
+        path: The file to write; nothing is left there when it cannot be written.
         table: The table.
     """
-    with table_writer(path, table.schema) as writer:
+    writer = table_writer(path, table.schema)
+    try:
         writer.write_table(table, row_group_size=BATCH_ROWS)
+        writer.close()
+    except BaseException:
+        abandon(writer, Path(path))
+        raise
+
+
+def abandon(writer: pq.ParquetWriter, path: Path) -> None:
+    """Close and remove a file that failed; closing writes a footer and fails again on a full disk."""
+    try:
+        writer.close()
+    except (OSError, pa.ArrowException, ValueError):
+        writer.is_open = False
+    path.unlink(missing_ok=True)
 
 
 def file_digest(path: str | Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loopline.components.data.tables import BATCH_ROWS, file_digest, table_writer
+from loopline.components.data.tables import BATCH_ROWS, abandon, file_digest, table_writer
 from loopline.components.errors import InputError
 
 #: A row group is closed at this size even when it has few rows, which bounds memory for wide tables.
@@ -87,22 +87,13 @@ def writing_table(path: str | Path, schema: pa.Schema) -> Iterator[TableSink]:
             writer.close()
             part.replace(path)
         except BaseException:
-            _abandon(writer, part)
+            abandon(writer, part)
             raise
 
 
 def describe_file(path: str | Path, rows: int) -> dict:
     """Return the metadata of a table that was just written: its rows and the digest of its bytes."""
     return {"rows": rows, "digest": file_digest(path)}
-
-
-def _abandon(writer: pq.ParquetWriter, part: Path) -> None:
-    """Close and remove a file that failed; closing writes a footer and fails again on a full disk."""
-    try:
-        writer.close()
-    except (OSError, pa.ArrowException, ValueError):
-        writer.is_open = False
-    part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -252,7 +252,7 @@ def _try_onnx(path: Path, model: TrainedModel, manifest: Manifest, rows: pa.Tabl
     try:
         file.write_bytes(model.to_onnx())
         converted = open_predictor(path, manifest).predict(rows)
-    except InputError:
+    except (InputError, OSError):  # a full disk is no reason to write another format
         raise
     except Exception as error:  # the converters and the runtime raise types of their own, some bare Exception
         file.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ def moved(place, mlflow, clock):
     """A world whose steps go by that clock."""
     own = {
         "LD_PRELOAD": str(_LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(place / "clock"), "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
     }  # fmt: skip
     variables = {"LOOPLINE_HOME": str(place / "moved home"), **mlflow}
     with Steps(place / "moved runs", variables, own) as steps:

@@ -38,16 +38,21 @@ def out(world):
     return world.folder / f"outputs-{next(_numbers)}"
 
 
+def _inputs(world, component: str, out: Path) -> dict:
+    """Inputs of a component, with predictions beside its outputs."""
+    inputs = dict(world.inputs(component))
+    return {**inputs, "output": out / "predictions"} if component == "score_partition" else inputs
+
+
 def _run_again(world, component: str, out: Path) -> None:
-    again = world.steps.run(component, out=out, **world.inputs(component))
+    again = world.steps.run(component, out=out, **_inputs(world, component, out))
     assert again.status == 0, again.said
     for port in describe(component).outputs:
         if port.artifact:
             assert (out / port.name).exists()
-            if port.type == "Dataset":
-                read_table(out / port.name)
-            if port.type == "Model":
-                verify_model(out / port.name)
+    _see_no_half(component, out)
+    if component == "score_partition":
+        assert len([path for path in (out / "predictions").iterdir() if not path.name.startswith(".")]) == 1
 
 
 def _see_no_half(component: str, out: Path) -> None:
@@ -58,6 +63,8 @@ def _see_no_half(component: str, out: Path) -> None:
                 read_table(out / port.name)
             if port.type == "Model":
                 verify_model(out / port.name)
+    for path in (out / "predictions").glob("[!.]*"):
+        read_table(path)
 
 
 @contextlib.contextmanager
@@ -80,7 +87,7 @@ def small_disk(folder: Path, kilobytes: int, *options: str):
 @pytest.mark.parametrize("component", chosen("limit", WRITERS))
 def test_a_file_that_cannot_grow(world, component, out):
     """EFBIG: what a quota of a file's size gives."""
-    inputs = world.inputs(component)
+    inputs = _inputs(world, component, out)
     ended = world.steps.run(component, Fault(file_bytes=64), out=out, **inputs)
     assert "The disk is full" in ended.sentence
     _see_no_half(component, out)
@@ -90,7 +97,7 @@ def test_a_file_that_cannot_grow(world, component, out):
 @pytest.mark.parametrize("component", chosen("full", WRITERS))
 def test_a_full_disk(world, component, out):
     """ENOSPC, on a disk that is full: outputs, temporary files and what this machine keeps."""
-    inputs = world.inputs(component)
+    inputs = _inputs(world, component, out)
     with small_disk(out, 4):
         (out / "filler").write_bytes(b"x" * 4096)
         variables = {"TMPDIR": str(out), "LOOPLINE_HOME": str(out)}
@@ -105,7 +112,7 @@ def test_a_full_disk(world, component, out):
 def test_a_folder_of_another_user(world, component, out):
     """EACCES: a random user without capabilities, and outputs where it may not write."""
     world.out(component, "")  # what is imported by a first run: another user may not read this machine's Python
-    ended = world.steps.run(component, Fault(user=_USER), out=out, **world.inputs(component))
+    ended = world.steps.run(component, Fault(user=_USER), out=out, **_inputs(world, component, out))
     assert "Permission denied" in ended.sentence
     assert list(out.iterdir()) == []
     _run_again(world, component, out)
@@ -114,7 +121,7 @@ def test_a_folder_of_another_user(world, component, out):
 @pytest.mark.parametrize("component", chosen("read-only", WRITERS, 6))
 def test_a_read_only_file_system(world, component, out):
     """EROFS, for whoever writes."""
-    inputs = world.inputs(component)
+    inputs = _inputs(world, component, out)
     with small_disk(out, 64, "ro"):
         ended = world.steps.run(component, out=out, **inputs)
         assert "Read-only file system" in ended.sentence
@@ -127,7 +134,7 @@ def test_a_read_only_file_system(world, component, out):
 )  # fmt: skip
 def test_killed_at_any_change_of_a_file(world, component, out):
     """Run again in the same folder: what a death left there hinders nobody and is never taken for an output."""
-    inputs = world.inputs(component)
+    inputs = _inputs(world, component, out)
     for death in deaths():
         ended = world.steps.run(component, Fault(death=death, calls="files"), out=out, **inputs)
         if not ended.killed:
