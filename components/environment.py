@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,11 +15,18 @@ def settle() -> None:
     """Set what libraries read when they are imported, unless somebody has.
 
     A user that is in no passwd and has no ``HOME``, as a pod's may, gets that of CRI-O: MLflow cannot be imported
-    without. ONNX Runtime would write an identifier of the machine into it, and send what it does to its maker.
+    without. Where the home cannot be written, matplotlib gets one folder for what it knows of fonts, instead of a new
+    one for each process. ONNX Runtime would note an identifier of the machine, and send what it does to its maker.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if os.path.expanduser("~") == "~":  # noqa: PTH111
         os.environ["HOME"] = "/"
+    if "MPLCONFIGDIR" not in os.environ and not os.access(Path.home(), os.W_OK):
+        folder = Path(tempfile.gettempdir()) / f"matplotlib-{os.getuid()}"
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.stat().st_uid == os.getuid():  # nobody else's
+                os.environ["MPLCONFIGDIR"] = str(folder)
 
 
 def home() -> Path:
