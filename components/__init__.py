@@ -13,6 +13,8 @@ from loopline.components.secrecy import hide
 
 settle()
 
+from loopline.components.errors import plain
+
 #: Every public component and the stage it belongs to.
 STAGES = {
     "ingest_data": "data",
@@ -63,9 +65,12 @@ __all__ = list(STAGES)
 
 
 def _name_source(record: logging.LogRecord) -> bool:
-    """Mark Loopline's own log lines: kfp's executor prints every library's alike, without the logger's name."""
+    """Mark Loopline's own log lines: kfp's executor prints every library's alike, without the logger's name.
+
+    A record is one line, whatever names and values it quotes.
+    """
     if not str(record.msg).startswith("loopline: "):
-        record.msg = f"loopline: {record.msg}"
+        record.msg, record.args = f"loopline: {plain(record.getMessage())}", ()
     return True
 
 

@@ -62,7 +62,7 @@ def convert_value(name: str, kind: str, value: object) -> object:
     """
     try:
         return _CONVERTERS[kind](value) if kind in _CONVERTERS else value
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise InputError(f"Parameter {name!r} is {value!r} but must be {TYPES[kind]}.") from None
 
 

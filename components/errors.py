@@ -10,14 +10,35 @@ from loopline.components.secrecy import hide
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _BROKEN = (errno.EIO, errno.ESTALE)
+#: Characters of a message that are shown from its beginning, and from its end where it says what to do.
+_HEAD, _TAIL = 3000, 500
+
+
+def plain(text: str) -> str:
+    """Return a text as one printable line.
+
+    What a message quotes may be a stranger's. A line break in it would begin a line of the log that nobody wrote, and a
+    terminal would obey what begins with an escape character.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text, what cannot be printed as Python writes it, such as ``\\n``, and cut in the middle where it is endless.
+    """
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} ... {text[-_TAIL:]}"
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence a person can act on: the problem, the offending value and what to do about it. The
-    local runner and the command line show it without a traceback. No secret gets into it, even when a server's answer
-    that it quotes holds one.
+    local runner and the command line show it without a traceback, in one line whatever it quotes. No secret gets into
+    it, even when a server's answer that it quotes holds one.
 
     Attributes:
         temporary: Whether the same may work in a moment.
@@ -25,8 +46,8 @@ class InputError(ValueError):
 
     temporary = False
 
-    def __init__(self, message: str = ""):
-        super().__init__(hide(str(message)))
+    def __init__(self, message: object = ""):
+        super().__init__(plain(hide(str(message))))
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the sentence, without a traceback."""

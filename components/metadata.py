@@ -50,7 +50,7 @@ class SideMetadata:
             return {}
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
             raise InputError(f"{file} is no JSON object of metadata: remove it, or run the step before anew.")
@@ -93,7 +93,7 @@ class EngineMetadata:
             self._inputs = _by_path(told.get("inputs", {}).get("artifacts", {}))
             self._outputs = _by_path(told["outputs"].get("artifacts", {}))
             self._file = Path(told["outputs"]["outputFile"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InputError("--executor-input is not the executor input of a Kubeflow Pipelines step.") from None
 
     def read(self, path: str | Path) -> dict:

@@ -58,11 +58,14 @@ def read_json(text: str) -> object:
         ValueError: It is no JSON.
     """
     try:
-        return json.loads(text)
-    except ValueError:
-        if '"' in text or "'" not in text:
-            raise
-        return json.loads(text.replace("'", '"'))
+        try:
+            return json.loads(text)
+        except ValueError:
+            if '"' in text or "'" not in text:
+                raise
+            return json.loads(text.replace("'", '"'))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def parse_object(text: str, parameter: str, example: str) -> dict:

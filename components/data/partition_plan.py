@@ -31,6 +31,7 @@ from loopline.components.data.tables import check_columns
 from loopline.components.data.time_counts import MOST as TIME_INTERVALS
 from loopline.components.data.time_counts import instants_of
 from loopline.components.data.validate import check_parameters, failed, plan_schema, training_failures
+from loopline.components.documents import make, read_json, reading
 from loopline.components.errors import InputError
 from loopline.components.model.targets import MAX_INTEGER_CLASSES
 
@@ -79,23 +80,33 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | Path) -> "Plan":
-        """Read what ``save`` wrote."""
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: There is no such file, or it is something else.
+        """
+        with reading(path, "the plan of a table's partitions", "run merge_profiles again"):
+            return cls._from(read_json(path))
+
+    @classmethod
+    def _from(cls, values: dict) -> "Plan":
         types, split = decode_schema(values["types"]), values["split"]
         form = values["form"] | {"null_values": tuple(values["form"]["null_values"])}
-        return cls(
+        return make(
+            cls,
             **{name: values[name] for name in ("rows", "is_csv", "on_error")},
-            form=CsvFormat(**form, column_types={column.name: column.type for column in types}),
+            form=make(CsvFormat, **form, column_types={column.name: column.type for column in types}),
             types=types,
             schema=Schema.from_dict(values["schema"]),
             columns=[ColumnSummary.from_dict(column) for column in values["columns"]],
-            split=PartitionSplit(
+            split=make(
+                PartitionSplit,
                 **split
                 | {
                     "classes": dict(split["classes"]),
                     "cuts": tuple(split["cuts"]),
                     "often": np.array(split["often"], np.uint64),
-                }
+                },
             ),
         )
 

@@ -24,6 +24,7 @@ from loopline.components.data.schema import kind_of
 from loopline.components.data.streams import sniff
 from loopline.components.data.summary import ColumnSummary, all_whole, new_summaries
 from loopline.components.data.time_counts import TimeCounts, instants_of
+from loopline.components.documents import make, read_json, reading
 from loopline.components.errors import InputError
 from loopline.components.parameters import split_names
 
@@ -92,13 +93,22 @@ class PartitionProfile:
 
     @classmethod
     def load(cls, path: str | Path) -> "PartitionProfile":
-        """Read what ``save`` wrote."""
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: There is no such file, or it is something else.
+        """
+        with reading(path, "the profile of a partition", "run profile_partition again"):
+            return cls._from(read_json(path))
+
+    @classmethod
+    def _from(cls, values: dict) -> "PartitionProfile":
         schema = decode_schema(values["schema"])
         types = {column.name: column.type for column in text_for_null(schema)}
         instants, counts, width = values["times"]
         hashes, repeats, whole = values["kinds"]
-        return cls(
+        return make(
+            cls,
             **{name: values[name] for name in _PLAIN},
             schema=schema,
             columns=[ColumnSummary.from_dict(column) for column in values["columns"]],
@@ -106,8 +116,10 @@ class PartitionProfile:
                 name: None if found is None else counted(pa.array(found[0], types[name]), found[1])
                 for name, found in values["classes"].items()
             },
-            times=TimeCounts(np.array(instants, np.int64), np.array(counts, np.int64), width),
-            kinds=RowKinds(np.array(hashes, np.uint64), np.array(repeats, np.int64), whole),
+            times=make(
+                TimeCounts, instants=np.array(instants, np.int64), counts=np.array(counts, np.int64), width=width
+            ),
+            kinds=make(RowKinds, hashes=np.array(hashes, np.uint64), counts=np.array(repeats, np.int64), whole=whole),
         )
 
 

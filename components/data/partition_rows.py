@@ -26,6 +26,7 @@ from loopline.components.data.split import SIDES
 from loopline.components.data.table_folder import even_batches
 from loopline.components.data.tables import BATCH_ROWS, file_digest
 from loopline.components.data.writing import writing_table
+from loopline.components.documents import make, read_json, reading
 from loopline.components.errors import InputError
 
 logger = logging.getLogger("loopline")
@@ -63,11 +64,16 @@ class PartitionReport:
 
     @classmethod
     def load(cls, folder: str | Path) -> "PartitionReport":
-        """Read what ``save`` wrote."""
-        values = json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
-        failures = [Failure(**failure) for failure in values["failures"]]
-        known = {label: np.array(rows) for label, rows in values["known"]}
-        return cls(**values | {"failures": failures, "known": known})
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: There is no such folder, or it is something else.
+        """
+        with reading(folder, "a prepared partition", "run prepare_partition again"):
+            values = read_json(Path(folder) / REPORT)
+            failures = [make(Failure, **failure) for failure in values["failures"]]
+            known = {label: np.array(rows, np.int64) for label, rows in values["known"]}
+            return make(cls, **values | {"failures": failures, "known": known})
 
 
 def prepare_partition(partition: Partition, plan: Plan, folder: str | Path) -> PartitionReport:

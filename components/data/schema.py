@@ -1,14 +1,13 @@
 """The schema of a table: what each column holds, inferred at training and checked ever after."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from loopline.components.documents import write_document
+from loopline.components.documents import make, read_json, reading, write_document
 from loopline.components.errors import InputError
 
 #: What a column can hold. ``category`` is any text; ``number`` is a float, ``integer`` and ``boolean`` may be null.
@@ -64,6 +63,8 @@ class Schema:
 
     def __post_init__(self):
         object.__setattr__(self, "_by_name", {column.name: column for column in self.columns})
+        if len(self._by_name) < len(self.columns):
+            raise InputError("A schema names a column twice: leave one of the two out.")
 
     def __getitem__(self, name: str) -> Column:
         """Return a column by name; raises InputError when there is none."""
@@ -114,10 +115,12 @@ class Schema:
                 entry = dict(entry)
                 if entry.get("categories") is not None:
                     entry["categories"] = tuple(entry["categories"])
-                columns.append(Column(**entry))
+                columns.append(make(Column, **entry))
             rest = {key: values[key] for key in ("target", "min_rows", "allow_duplicates") if key in values}
-            return cls(columns=tuple(columns), **rest)
-        except (KeyError, TypeError, AttributeError) as error:
+            return make(cls, columns=tuple(columns), **rest)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"This is not a schema that validate_data wrote ({error}): infer it anew.") from None
 
     def save(self, path: str | Path) -> None:
@@ -131,14 +134,10 @@ class Schema:
         Raises:
             InputError: There is no such file, or it is not a schema.
         """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise InputError(f"There is no schema at {path}: run validate_data first.") from None
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is not a schema ({error}): infer it anew with validate_data.") from None
+        if not Path(path).exists():
+            raise InputError(f"There is no schema at {path}: run validate_data first.")
+        with reading(path, "a schema", "infer it anew with validate_data"):
+            return cls.from_dict(read_json(path))
 
 
 def kind_of(type_: pa.DataType) -> str:

@@ -1,6 +1,5 @@
 """Find the files behind one URI: local paths, globs and folders, S3 and HTTPS."""
 
-import glob
 import io
 import re
 from collections.abc import Callable
@@ -89,18 +88,9 @@ def is_data_name(path: str) -> bool:
 
 
 def _local_sources(path: str) -> list[Source]:
-    place = Path(path)
-    if place.is_file():
-        found = [place]
-    elif place.is_dir():
-        found = [file for file in place.rglob("*") if is_data_name(file.relative_to(place).as_posix())]
-    elif glob.has_magic(path):
-        found = [Path(file) for file in glob.glob(path, recursive=True)]  # noqa: PTH207 - Path cannot glob from a root
-    else:
-        raise AbsentError(f"There is no file at {path}: check the path and where the step runs.")
-    found = sorted(file for file in found if file.is_file())
-    if not found:
-        raise AbsentError(f"No file matches {path}: check the pattern and where the step runs.")
+    from loopline.components.data.local import find_files
+
+    found = find_files(path)
     return [Source(str(file), lambda file=file: open(file, "rb"), file) for file in found]
 
 
@@ -156,20 +146,19 @@ def _web_source(uri: str) -> Source:
 
 def _open_web(uri: str, name: str) -> BinaryIO:
     import requests
-    from requests.adapters import HTTPAdapter
     from urllib3 import Retry
+
+    from loopline.components.addresses import guard
 
     # requests honors proxies and .netrc.
     verify = ca_bundle() or True
     try:
-        with requests.Session() as session:
-            # However long the server asks to wait, a step that waits for hours is one that hangs.
-            retries = Retry(
-                total=2, backoff_factor=0.2, status_forcelist=AWAY, respect_retry_after_header=False,
-                raise_on_status=False,
-            )  # fmt: skip
-            session.mount("https://", HTTPAdapter(max_retries=retries))
-            session.mount("http://", HTTPAdapter(max_retries=retries))
+        # However long the server asks to wait, a step that waits for hours is one that hangs.
+        retries = Retry(
+            total=2, backoff_factor=0.2, status_forcelist=AWAY, respect_retry_after_header=False,
+            raise_on_status=False,
+        )  # fmt: skip
+        with guard(requests.Session(), loopback=False, max_retries=retries) as session:
             response = session.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
     except requests.exceptions.SSLError as error:
         raise InputError(certificates.explain(name, str(error), "SSL_CERT_FILE")) from None

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,11 @@ MAGIC = {
     b"\xfd7zXZ": "xz",
     b"PK\x03\x04": "zip",
 }
+
+
+#: What is compressed may unpack to this many times its size once it is larger than so many bytes. Tables of numbers
+#: pack some ten times, and of repeated text a hundred times; a thousand is what somebody makes to fill a disk.
+MOST_TIMES, FREE_BYTES = 200, 2**30
 
 
 class EncodingError(InputError):
@@ -68,16 +73,60 @@ def open_text(source: Source, encoding: str = "") -> Iterator["TextStream"]:
     """
     kind = sniff(source)
     with _open(source) as raw:
+        packed = _Counted(raw)
         if kind == "zip":
-            with _unzip(source, raw) as member:
-                yield TextStream(source.name, member, encoding)
+            with _unzip(source, raw) as (member, size):
+                yield TextStream(source.name, _Bounded(source.name, member, lambda: size), encoding)
         elif kind == "xz":
-            with lzma.open(raw) as unpacked:
-                yield TextStream(source.name, unpacked, encoding)
+            with lzma.open(packed) as unpacked:
+                yield TextStream(source.name, _Bounded(source.name, unpacked, packed.count), encoding)
         elif kind == "text":
             yield TextStream(source.name, raw, encoding)
         else:
-            yield TextStream(source.name, pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind), encoding)
+            unpacked = pa.CompressedInputStream(pa.PythonFile(packed, "r"), kind)
+            yield TextStream(source.name, _Bounded(source.name, unpacked, packed.count), encoding)
+
+
+class _Counted(io.RawIOBase):
+    """A stream that counts what is read of it."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self._read = stream, 0
+
+    def count(self) -> int:
+        """Return how many bytes were read."""
+        return self._read
+
+    def readable(self) -> bool:
+        """Return True: it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes; none at the end."""
+        data = self._stream.read(size)
+        self._read += len(data)
+        return data
+
+
+class _Bounded:
+    """What is unpacked, as long as there is not absurdly more of it than of what it is unpacked from."""
+
+    def __init__(self, name: str, stream: BinaryIO, packed: Callable[[], int]):
+        self._name, self._stream, self._packed, self._read = name, stream, packed, 0
+
+    def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes; none at the end.
+
+        Raises:
+            InputError: There are too many.
+        """
+        data = self._stream.read(size)
+        self._read += len(data)
+        if self._read > FREE_BYTES and self._read > MOST_TIMES * self._packed():
+            raise InputError(
+                f"{self._name} unpacks to more than {MOST_TIMES} times its size: if that is right, unpack it first."
+            )
+        return data
 
 
 class TextStream:
@@ -203,8 +252,11 @@ def _open(source: Source) -> BinaryIO:
 
 
 @contextmanager
-def _unzip(source: Source, raw: BinaryIO) -> Iterator[BinaryIO]:
-    """Open the one member of a zip; its directory is at the end, so a remote one is copied to a temporary file."""
+def _unzip(source: Source, raw: BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
+    """Open the one member of a zip, and say how many bytes it has there.
+
+    The directory of a zip is at its end, so a remote one is copied to a temporary file.
+    """
     with tempfile.TemporaryFile() as copy:
         if not source.path:
             shutil.copyfileobj(raw, copy, 2**20)
@@ -214,6 +266,8 @@ def _unzip(source: Source, raw: BinaryIO) -> Iterator[BinaryIO]:
             if len(names) != 1:
                 raise InputError(f"{source.name} holds {len(names)} files: give a zip with exactly one, or unpack it.")
             with archive.open(names[0]) as member:
-                yield io.BufferedReader(member, 2**20)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+                yield io.BufferedReader(member, 2**20), archive.getinfo(names[0]).compress_size
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{source.name} cannot be unpacked ({error}): write the zip again.") from None

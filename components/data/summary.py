@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from loopline.components.data.schema import kind_of
 from loopline.components.data.tables import BATCH_ROWS, open_parquet
+from loopline.components.documents import make
 from loopline.components.errors import InputError
 
 #: Text with more distinct values than this is open: no list of categories is kept.
@@ -117,7 +118,7 @@ class ColumnSummary:
         if values["kind"] == "timestamp":
             ends = {end: values[end] for end in ("minimum", "maximum") if values[end] is not None}
             values |= {end: datetime.datetime.fromisoformat(text) for end, text in ends.items()}
-        return cls(**values | {"counts": None if values["counts"] is None else Counter(dict(values["counts"]))})
+        return make(cls, **values | {"counts": None if values["counts"] is None else Counter(dict(values["counts"]))})
 
     def _count(self, values: pa.Array) -> None:
         if self.counts is None:

@@ -20,7 +20,7 @@ from loopline.components.delivery.attestation import verify_tested_digest
 from loopline.components.delivery.base import LAYERS
 from loopline.components.delivery.build import MODELS
 from loopline.components.delivery.keys import Keys, load_keys
-from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, descriptors, diff_ids, parse
+from loopline.components.delivery.oci import CHUNK, CheckedStream, Document, Readable, descriptors, diff_ids, parse
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.signing import verify_digest
 from loopline.components.delivery.store import Store, by_digest, open_store, read_blob, require_manifest, resolve
@@ -31,6 +31,10 @@ __all__ = ["FetchedImage", "fetch_image", "read_annotations", "resolve"]
 
 #: What was verified of a fetched image, beside the model.
 RECORD = "image.json"
+#: A layer may unpack to this many times its size, or to so many bytes if that is more: models do not pack better.
+MOST_TIMES, FREE_BYTES = 200, 256 * 2**20
+#: Files and folders of a layer that are looked at.
+MOST_MEMBERS = 100_000
 
 logger = logging.getLogger("loopline")
 
@@ -186,9 +190,15 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
         raise InputError(f"Layer {layer['digest']} is of type {media_type}, which model images do not have.")
     # tarfile itself reads the first gzip stream only, and a layer may have many.
     plain, found = gzip.GzipFile(fileobj=stream, mode="rb") if media_type.endswith("gzip") else stream, False
+    plain = _Bounded(plain, layer)
     try:
         with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK) as archive:
-            for member in archive:
+            for number, member in enumerate(archive):
+                if number > MOST_MEMBERS:
+                    raise InputError(
+                        f"Layer {layer['digest']} has more than {MOST_MEMBERS:,} files: build the image again."
+                    )
+                archive.members.clear()  # tarfile would keep all of them
                 path = PurePosixPath(member.name)
                 parts = [part for part in path.parts if part not in (".", "/")]
                 if parts[:1] == [f".wh.{MODELS}"] or parts[:1] == [MODELS]:
@@ -205,10 +215,39 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
     return found
 
 
+class _Bounded:
+    """The plain bytes of a layer, as long as there are not more of them than a model packs into one.
+
+    Args:
+        stream: The bytes.
+        layer: The layer's descriptor.
+    """
+
+    def __init__(self, stream: Readable, layer: dict):
+        self._stream, self._layer = stream, layer
+        self._left = max(FREE_BYTES, MOST_TIMES * layer["size"])
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to ``size`` bytes; none at the end.
+
+        Raises:
+            InputError: There are too many.
+        """
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise InputError(
+                f"Layer {self._layer['digest']} unpacks to more than {MOST_TIMES} times its size, as no model does: do "
+                "not use this image, build it again."
+            )
+        return data
+
+
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, models: Path, parts: list[str]) -> None:
     """Write one file or folder: nothing but those, and never outside of the model directory."""
     whiteout = any(part.startswith(".wh.") for part in parts)
-    plain = member.isdir() or (member.isreg() and len(parts) > 1)
+    # A sparse file is as long as its header says, however little there is of it.
+    plain = member.isdir() or (member.isreg() and not member.issparse() and len(parts) > 1)
     if not plain or ".." in parts or whiteout or "\0" in member.name:
         raise InputError(
             f"The image holds {member.name!r}, which is neither a file nor a folder of a model: do not use it, build "

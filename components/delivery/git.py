@@ -1,5 +1,6 @@
 """Run Git's own program: without prompts, with credentials, identity and certificates from the environment."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loopline.components.addresses import on_cluster, resolve
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.delivery.git_failures import AwayError, explain_git
 from loopline.components.environment import ca_bundle, home
@@ -58,14 +60,20 @@ def locate_repository(repository: str) -> str:
         return str(default_repository())
     if repository.startswith("-") or "::" in repository.partition("/")[0] or not repository.isprintable():
         raise InputError(f"Repository {repository!r} is not an address: write a URL, user@host:path or a path.")
-    if "://" not in repository and re.match(r"[^/]+:", repository):
-        return repository
+    if "://" not in repository and (found := re.match(r"([^/]+):", repository)):
+        return _checked(repository, found[1].rpartition("@")[2])
     if "://" not in repository:
         path = Path(repository).expanduser().absolute()
         if not path.is_dir():
             raise InputError(f"There is no repository at {repository!r}: check the path, or write a URL.")
         return str(path)
-    parts = urlsplit(repository)
+    try:
+        parts = urlsplit(repository)
+        parts.port  # noqa: B018 - raises where it is none
+    except ValueError:
+        raise InputError(
+            f"Repository {repository!r} is not an address: write a URL, user@host:path or a path."
+        ) from None
     if parts.scheme not in ("https", "http", "ssh", "file"):
         raise InputError(f"Repository {repository!r} has another scheme than https, ssh and file: use one of them.")
     if parts.password is not None or (parts.scheme.startswith("http") and "@" in parts.netloc):
@@ -75,6 +83,20 @@ def locate_repository(repository: str) -> str:
         )
     if parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
         raise InputError(f"Repository {repository} would be reached over an unencrypted connection: use https://.")
+    return repository if parts.scheme == "file" else _checked(repository, parts.hostname or "")
+
+
+def _checked(repository: str, host: str) -> str:
+    """Return a repository's address, once its host is one that may be asked.
+
+    Raises:
+        InputError: There is none, ssh would take it for an option, or a step on a cluster may not connect to it.
+    """
+    if not host or host.startswith("-"):
+        raise InputError(f"Repository {repository!r} names no host: write a URL, user@host:path or a path.")
+    if on_cluster():
+        with contextlib.suppress(OSError):  # git says what is wrong with a name
+            resolve(host, 0)
     return repository
 
 
@@ -203,6 +225,8 @@ def _configuration(env: Mapping[str, str], arguments: Sequence[str], has_passwor
     settings = list(_SETTINGS.items())
     for url in arguments:
         parts = urlsplit(url) if re.match("https?://", url) else None
+        if parts and on_cluster():
+            settings += _pinned(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         if parts and has_password and is_private(url):
             # The empty value forgets the helpers of this machine, which would be asked first and store the password.
             settings += [
@@ -214,6 +238,19 @@ def _configuration(env: Mapping[str, str], arguments: Sequence[str], has_passwor
     for number, (key, value) in enumerate(settings, start=start):
         result |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return result
+
+
+def _pinned(host: str, port: int) -> list[tuple[str, str]]:
+    """Have git connect to the addresses that a host has now, once a step may connect to them.
+
+    Raises:
+        InputError: A step on a cluster may not connect to one of them.
+    """
+    try:
+        addresses = [f"[{one}]" if ":" in one else one for one in resolve(host, port)]
+    except OSError:  # behind a proxy a host need not have an address here; where it has to, git says so itself
+        return []
+    return [("http.curloptResolve", f"{host}:{port}:{','.join(addresses)}")]
 
 
 def _where(arguments: Sequence[str]) -> str:

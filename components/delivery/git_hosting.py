@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from loopline.components.addresses import guard
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.git import credentials
 from loopline.components.environment import ca_bundle
@@ -233,7 +234,7 @@ def _send(method: str, url: str, headers: Mapping[str, str], **content) -> reque
         return request
 
     try:
-        with requests.Session() as session:
+        with guard(requests.Session()) as session:
             session.trust_env = host not in LOCAL_HOSTS
             return session.request(
                 method, url, auth=authorize, timeout=TIMEOUT_S, verify=verify, allow_redirects=False, **content

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import requests
 
+from loopline.components.addresses import guard
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.environment import ca_bundle
@@ -219,7 +220,7 @@ def open_session(address: str) -> requests.Session:
     Args:
         address: Where the server answers.
     """
-    session = requests.Session()
+    session = guard(requests.Session())
     # A proxy does not know this machine's own servers.
     session.trust_env = urlsplit(address).hostname not in LOCAL_HOSTS
     return session

@@ -14,10 +14,10 @@ from functools import cached_property
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from loopline.components.addresses import guard
 from loopline.components.data.sources import LOCAL_HOSTS, WebStream
 from loopline.components.delivery.oci import (
     DOCKER_INDEX,
@@ -304,24 +304,25 @@ class Registry:
     @cached_property
     def _session(self) -> requests.Session:
         """The connections to the registry."""
-        session = requests.Session()
+        session = guard(requests.Session(), max_retries=_retry())
         session.verify = ca_bundle() or True
         session.auth = self._auth
-        retry = _Retry(
-            3,
-            connect=1,
-            other=0,
-            allowed_methods=("GET", "HEAD"),
-            status_forcelist=_AGAIN,
-            backoff_factor=BACKOFF_S,
-            raise_on_status=False,
-        )
-        adapter = HTTPAdapter(max_retries=retry)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
         if self._root.startswith("http://"):
             session.trust_env = False  # a proxy does not know this machine's own registry
         return session
+
+
+def _retry() -> Retry:
+    """Return when a request that reads is made again."""
+    return _Retry(
+        3,
+        connect=1,
+        other=0,
+        allowed_methods=("GET", "HEAD"),
+        status_forcelist=_AGAIN,
+        backoff_factor=BACKOFF_S,
+        raise_on_status=False,
+    )
 
 
 class _BrokenError(Exception):

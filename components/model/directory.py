@@ -21,14 +21,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from loopline.components.data.schema import Schema
 from loopline.components.data.tables import file_digest
+from loopline.components.documents import make, read_json, reading
 from loopline.components.errors import InputError
 from loopline.components.model.card import manifest_card
 
 MANIFEST = "loopline.json"
+TASKS = ("binary", "multiclass", "regression")
 #: Stands in the place of a model where the registry has none yet, so that the step after can say so.
 ABSENT = "no-model.json"
 HELD_OUT = "held-out-rows.parquet"
@@ -159,12 +161,19 @@ def read_manifest(path: str | Path) -> Manifest:
         InputError: There is no model, or its manifest cannot be read.
     """
     file = Path(path) / MANIFEST
-    try:
-        return Manifest(**json.loads(file.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"There is no model in {path}: a model directory has a {MANIFEST}.") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file} is not a model's manifest ({error}): train the model anew.") from None
+    if not file.is_file():
+        raise InputError(f"There is no model in {path}: a model directory has a {MANIFEST}.")
+    with reading(file, "a model's manifest", "train the model anew"):
+        manifest = make(Manifest, **read_json(file))
+        if manifest.task not in TASKS:
+            raise ValueError(f"its task {manifest.task!r} is none of {', '.join(TASKS)}")
+        if manifest.format not in _IMPLEMENTATIONS:
+            raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(_IMPLEMENTATIONS)}.")
+        if manifest.file != PurePath(manifest.file).name or manifest.file in ("", ".", ".."):
+            raise ValueError(f"its file {manifest.file!r} is not in the model directory")
+        if not all(isinstance(label, str | int) for label in manifest.classes):
+            raise TypeError("a class is neither text nor an integer nor a boolean")
+        return manifest
 
 
 def verify_model(path: str | Path) -> Manifest:
@@ -177,7 +186,7 @@ def verify_model(path: str | Path) -> Manifest:
         Its manifest.
 
     Raises:
-        InputError: A file is missing, added or changed.
+        InputError: A file is missing, added or changed, or is a link.
     """
     manifest = read_manifest(path)
     found = _digest_files(Path(path))
@@ -189,7 +198,8 @@ def verify_model(path: str | Path) -> Manifest:
         raise InputError(f"The manifest in {path} does not match its digest {manifest.digest}: fetch the model again.")
     # A model server imports the class that the settings name: they must be those that were written.
     settings, expected = Path(path) / SETTINGS, _serving_settings(Path(path), manifest)
-    written = json.loads(settings.read_bytes()) if settings.is_file() else {}
+    with reading(settings, "the settings of a model server", "fetch the model again"):
+        written = read_json(settings) if settings.is_file() else {}
     # Models written before there was a class for their format name none, which is harmless.
     if {"implementation": expected["implementation"], **written} != expected:
         raise InputError(f"{SETTINGS} in model directory {path} is changed or missing: fetch the model again.")
@@ -209,12 +219,10 @@ def read_release(path: str | Path) -> dict | None:
         InputError: The file cannot be read.
     """
     file = Path(path) / RELEASE
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.is_file():
         return None
-    except ValueError as error:
-        raise InputError(f"{file} is not a model's release ({error}): fetch the model image again.") from None
+    with reading(file, "a model's release", "fetch the model image again"):
+        return read_json(file)
 
 
 def mark_absent(path: str | Path, reason: str) -> None:
@@ -234,8 +242,15 @@ def is_absent(path: str | Path) -> bool:
 
 
 def _digest_files(path: Path) -> dict[str, str]:
-    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-    return {name: file_digest(path / name) for name in names if name not in (MANIFEST, SETTINGS, RELEASE)}
+    names = []
+    for file in path.rglob("*"):
+        if file.is_symlink():  # what it points to may be anything, such as a password of this machine
+            raise InputError(
+                f"{file.relative_to(path)} in model directory {path} is a link: put the file itself there."
+            )
+        if file.is_file():
+            names.append(str(file.relative_to(path)))
+    return {name: file_digest(path / name) for name in sorted(names) if name not in (MANIFEST, SETTINGS, RELEASE)}
 
 
 def _model_digest(manifest: Manifest) -> str:

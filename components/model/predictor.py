@@ -1,6 +1,7 @@
 """Predict with a model directory, whatever the format of the model in it."""
 
 import functools
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,17 @@ import pyarrow.compute as pc
 from loopline.components.data.profile import as_floats
 from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import check_columns
+from loopline.components.documents import reading
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest, read_manifest
 
 #: A score of the same model in another format or on another machine may differ by ATOL + RTOL * |score|: single
 #: precision, summed over some hundred trees.
 RTOL, ATOL = 1e-4, 1e-5
+
+
+#: A skops file, which is a ZIP archive, may unpack to this many times its size, or to so many bytes if that is more.
+_MOST_TIMES, _FREE_BYTES = 200, 256 * 2**20
 
 
 class Predictor:
@@ -114,7 +120,11 @@ def open_predictor(path: str | Path, manifest: Manifest, threads: int = 0) -> Pr
     if manifest.format not in loaders:
         raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(loaders)}.")
     features = schema.without(manifest.target)
-    return Predictor(manifest, schema, loaders[manifest.format](path / manifest.file, manifest, features))
+    with reading(
+        path / manifest.file, f"a model of format {manifest.format}", "fetch the model again, or train it anew"
+    ):
+        score = loaders[manifest.format](path / manifest.file, manifest, features)
+    return Predictor(manifest, schema, score)
 
 
 def agree(scores: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -271,6 +281,10 @@ def score_booster(booster, matrix: np.ndarray, task: str) -> np.ndarray:
 def _load_skops(file: Path, manifest: Manifest, features: Schema):
     from skops.io import get_untrusted_types, load
 
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_FREE_BYTES, _MOST_TIMES * file.stat().st_size):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, more than {_MOST_TIMES} times its size")
     # Types of scikit-learn itself are code of an installed, pinned package; anything else is refused by skops.
     trusted = [name for name in get_untrusted_types(file=file) if name.startswith("sklearn.") or name == "numpy.dtype"]
     return _sklearn_scorer(load(file, trusted=trusted), manifest)

@@ -1,11 +1,11 @@
 """What the steps of monitoring found in a window, read from what they wrote."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loopline.components.documents import read_json, reading
 from loopline.components.errors import InputError
 from loopline.components.monitoring.window import Window
 
@@ -121,13 +121,11 @@ def read_span(window: Mapping, where: str) -> Window:
 
 def _read(name: str, path: str | Path) -> dict:
     step, keys = _DOCUMENTS[name]
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        missing = [key for key in keys if key not in document]
-    except FileNotFoundError:
-        raise InputError(f"There is nothing at {path}: pass the {name} output of {step}.") from None
-    except (ValueError, TypeError):
-        missing = ["object"]
+    if not Path(path).exists():
+        raise InputError(f"There is nothing at {path}: pass the {name} output of {step}.")
+    with reading(path, f"what {step} writes", f"pass its {name} output"):
+        document = read_json(path)
+    missing = [key for key in keys if key not in document]
     if missing:
         raise InputError(f"{path} is not what {step} writes (no {missing[0]}): pass its {name} output.")
     return document

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from loopline.components.addresses import check_address
 from loopline.components.environment import ca_bundle
 from loopline.components.errors import InputError
 
@@ -103,7 +104,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport) -> None:
         """Take the first request."""
         self._transport = transport
-        self._load.give(self)
+        if self._load.may_ask(transport.get_extra_info("peername")[0]):
+            self._load.give(self)
+        else:
+            transport.abort()
 
     def send(self, due: float, message: bytes) -> None:
         """Send a request that was due at some time."""
@@ -210,6 +214,14 @@ class Load:
         for connection in list(self._connections):
             connection.close()
         self._free.clear()
+
+    def may_ask(self, address: str) -> bool:
+        """Return whether a step may ask the server at an address; the load ends where it may not."""
+        try:
+            check_address(self._target.host, address)
+        except InputError as error:
+            self.fail(str(error))
+        return not self._tally.failure
 
     def give(self, connection: Connection) -> None:
         """Take a connection that has nothing to do."""

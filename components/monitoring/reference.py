@@ -136,7 +136,7 @@ def read_reference(model: str | Path) -> Reference:
         wanted = manifest.output_names[1:] if manifest.task == "binary" else manifest.output_names
         outputs = [Watched(name, "prediction", "number", scores[name]) for name in wanted if name in scores]
         rows = profile["rows"]
-    except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"The {PROFILE} of the model in {model} cannot be used ({error!r}): train it anew.") from None
     if not (model / ROWS).is_file():
         raise InputError(f"The model in {model} has no {ROWS} to compare with: train it anew.")

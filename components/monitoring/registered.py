@@ -104,7 +104,7 @@ def read_registered(
 def _parse(text: str) -> dict[str, float]:
     try:
         values = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     numbers = isinstance(values, dict) and all(
         isinstance(value, int | float) and np.isfinite(value) for value in values.values()

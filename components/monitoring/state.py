@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.data.tables import file_digest
-from loopline.components.documents import write_document
+from loopline.components.documents import read_json, reading, write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.window import read_instant
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
@@ -245,4 +245,5 @@ def _read_file(store: Store, run: str, name: str, folder: Path) -> dict | None:
             raise
         logger.warning("run %s has no %s any more and is left out", run, name)
         return None
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    with reading(path, f"the {name} of run {run}", "delete that run in MLflow"):
+        return read_json(path)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from loopline.components.data.log_columns import DIGEST, ID, PREFIX, ROW
 from loopline.components.data.table_folder import ParquetFolder
 from loopline.components.data.tables import check_columns, open_parquet
+from loopline.components.documents import make, reading
 from loopline.components.errors import InputError
 from loopline.components.monitoring.reference import Reference, Watched, encode_column
 from loopline.components.monitoring.sampling import Sample, hash_text, mix
@@ -101,18 +102,21 @@ class Summary:
         Raises:
             InputError: The file is missing or something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                head = json.loads(str(file["head"]))
-                tallies = {
-                    name: (CategoryTally if "examples" in values else NumberTally)(file[f"counts/{name}"], **values)
-                    for name, values in head["tallies"].items()
-                }
-                names = [name.removeprefix("sample/") for name in file.files if name.startswith("sample/")]
-                sample = Sample(head["size"], file["priorities"], {name: file[f"sample/{name}"] for name in names})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a summary of traffic ({error}): summarize the window again.") from None
-        return cls(head["rows"], head["own_rows"], tallies, sample)
+        with (
+            reading(path, "a summary of traffic", "summarize the window again"),
+            np.load(path, allow_pickle=False) as file,
+        ):
+            head = json.loads(str(file["head"]))
+            tallies = {
+                name: make(
+                    CategoryTally if "examples" in values else NumberTally, counts=file[f"counts/{name}"], **values
+                )
+                for name, values in head["tallies"].items()
+            }
+            names = [name.removeprefix("sample/") for name in file.files if name.startswith("sample/")]
+            columns = {name: file[f"sample/{name}"] for name in names}
+            sample = make(Sample, size=head["size"], priorities=file["priorities"], columns=columns)
+            return make(cls, rows=head["rows"], own_rows=head["own_rows"], tallies=tallies, sample=sample)
 
     def add(self, batch: pa.RecordBatch, reference: Reference, seed: int, start: int) -> None:
         """Count a batch of rows.

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import requests
 
 from loopline.components import certificates
+from loopline.components.addresses import guard
 from loopline.components.data.sources import LOCAL_HOSTS, is_private, safe_name
 from loopline.components.delivery.inference import RefusedError, UnreachableError
 from loopline.components.environment import ca_bundle
@@ -67,7 +68,7 @@ def call(
     secret = token.strip() if is_private(url) else ""
     verify = ca_bundle() or True
     try:
-        with requests.Session() as session:
+        with guard(requests.Session()) as session:
             # A proxy does not know this machine's own servers.
             session.trust_env = parts.hostname not in LOCAL_HOSTS
             with session.request(

@@ -1,11 +1,11 @@
 """Note what monitoring found at a version of a registered model: the one it found it about, or the one it led to."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from loopline.components.documents import read_json
 from loopline.components.errors import InputError
 from loopline.components.registry.store import open_store
 from loopline.components.registry.versions import CHAMPION, check_name, find_aliases, find_version
@@ -67,7 +67,7 @@ def read_decision(path: str | Path) -> dict[str, str]:
         InputError: It is no decision.
     """
     try:
-        decision = json.loads(Path(path).read_text(encoding="utf-8"))
+        decision = read_json(path)
         window, metric = decision["window"], decision["metric"]
         facts = {
             "window_start": window["start"],
@@ -79,7 +79,7 @@ def read_decision(path: str | Path) -> dict[str, str]:
             "reasons": " ".join(decision["reasons"])[:_REASONS],
             "verdict": decision["verdict"],
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path} is not a decision: pass the decision output of decide_retraining.") from None
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
 

@@ -6,6 +6,7 @@ import numbers
 import re
 from pathlib import Path
 
+from loopline.components.documents import read_json
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest
 
@@ -29,7 +30,7 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         InputError: The file is missing or has another form.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = read_json(path)
         values = {}
         for name, entry in document["metrics"].items():
             for suffix, key in (("", "value"), ("_low", "low"), ("_high", "high")):
@@ -40,7 +41,7 @@ def read_metrics(path: str | Path) -> dict[str, float]:
                 values[_safe_name(f"baseline_{name}")] = float(value)
     except FileNotFoundError:
         raise InputError(f"There are no metrics at {path}: pass the metrics output of evaluate_model.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f'{path} does not hold metrics of the form {{"metrics": {{name: {{"value": number}}}}}}: pass the metrics '
             "output of evaluate_model."

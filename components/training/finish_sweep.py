@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopline.components.documents import read_json, reading
 from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import Metric, best_position, find_metric
 from loopline.components.registry.store import open_store
@@ -59,7 +60,7 @@ def finish_sweep(records: Sequence[str | Path], report: str | Path, metric: str 
     """
     from loopline.components.training.sweep_page import sweep_report
 
-    record, *others = (json.loads(Path(path).read_text(encoding="utf-8")) for path in records)
+    record, *others = (_read_record(path) for path in records)
     if any(other["sweep"] != record["sweep"] for other in others):
         raise InputError("The workers are of several sweeps: pass those of one.")
     with open_store() as store:
@@ -76,6 +77,15 @@ def finish_sweep(records: Sequence[str | Path], report: str | Path, metric: str 
         best.place + 1, len(outcome.trials), outcome.metric.name, outcome.value(best), json.dumps(best.params),
     )  # fmt: skip
     return json.dumps(best.params)
+
+
+def _read_record(path: str | Path) -> dict:
+    with reading(path, "what run_trials writes", "pass its output ran"):
+        record = read_json(path)
+        texts = [record[name] for name in ("sweep", "task", "target")]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(record["rows"], int):
+            raise TypeError("a value is of another type")
+        return record
 
 
 def find_best(trials: Sequence[Trial], record: dict, metric: str = "") -> Outcome:

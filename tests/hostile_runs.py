@@ -1,0 +1,219 @@
+"""Feed generated inputs to what parses them, in a process of its own, and count what came of them.
+
+Refused means by an InputError with one printable sentence. Everything else that is raised is a defect, as is an input
+that takes longer than ``LIMIT_S``, one that takes more than ``LIMIT_MB``, and one that ends the process.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from loopline.components.errors import InputError
+
+#: LOOPLINE_HOSTILE=full feeds this many times as much, from another seed each time.
+FULL = os.environ.get("LOOPLINE_HOSTILE") == "full"
+TIMES = 8 if FULL else 1
+#: Seconds that one input may take. Nothing here takes one; the machine may be busy.
+LIMIT_S = 20
+#: MB of address space that inputs may take beyond what the process has when it begins.
+LIMIT_MB = 3_000
+#: Characters of the longest sentence: what is quoted in one has to be cut where it is long.
+LONGEST = 20_000
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads what strangers write.
+
+    Attributes:
+        inputs: What to feed it.
+        call: Reads one input; the folder it may write to is the current one.
+        count: How many inputs of a short run.
+    """
+
+    inputs: st.SearchStrategy
+    call: Callable[[object], object]
+    count: int = 60
+
+
+@dataclass
+class Tally:
+    """What came of the inputs of a target.
+
+    Attributes:
+        refused: How many were refused in one sentence.
+        taken: How many were taken as they are: they were not bad after all.
+        problem: What was raised for the smallest input that raises it; empty when none does.
+        slowest_s: The longest that one took.
+    """
+
+    refused: int = 0
+    taken: int = 0
+    problem: str = ""
+    slowest_s: float = 0.0
+    sentences: list[str] = field(default_factory=list)
+
+    @property
+    def fed(self) -> int:
+        """How many inputs were fed."""
+        return self.refused + self.taken
+
+
+class SentenceError(AssertionError):
+    """What is said of a bad input is not for people."""
+
+
+def hammer(module: str, name: str, samples: Path) -> Tally:
+    """Feed a target in a process of its own.
+
+    Args:
+        module: The module of tests whose ``targets`` has it.
+        name: The target.
+        samples: The folder of samples that ``targets`` takes.
+    """
+    _CONTEXT.set_forkserver_preload(["hostile_preload"])
+    ours, theirs = _CONTEXT.Pipe(duplex=False)
+    said = tempfile.NamedTemporaryFile("w+")
+    process = _CONTEXT.Process(target=_feed, args=(theirs, module, name, str(samples), said.name))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(40 * TIMES):
+            os.kill(process.pid, signal.SIGUSR1)  # faulthandler says where it is
+            process.join(2)
+            return Tally(problem=f"{name} hangs: {Path(said.name).read_text()[-6000:]}")
+        return ours.recv()
+    except EOFError:
+        process.join()
+        return Tally(problem=f"{name} ended the process with {process.exitcode}: {Path(said.name).read_text()[-6000:]}")
+    finally:
+        process.kill()
+        process.join()
+
+
+def _feed(pipe, module: str, name: str, samples: str, notes: str) -> None:
+    global _NOTES
+    _NOTES = open(notes, "w")
+    faulthandler.register(signal.SIGUSR1, _NOTES, all_threads=True, chain=False)
+    # Nothing that a target prints is for the terminal.
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    logging.disable(logging.NOTSET)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        os.chdir(folder)
+        os.environ["LOOPLINE_HOME"] = f"{folder}/home"
+        target = importlib.import_module(module).targets(Path(samples))[name]
+        pipe.send(_run(target))
+
+
+def _run(target: Target) -> Tally:
+    tally, count = Tally(), target.count * TIMES
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=not FULL,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(target.inputs)
+    def feed(given_input) -> None:
+        start = time.monotonic()
+        _NOTES.seek(0)
+        _NOTES.truncate()
+        print(f"{given_input!r:.3000}", file=_NOTES, flush=True)
+        try:
+            with within_limits():
+                target.call(given_input)
+        except InputError as error:
+            check_sentence(str(error))
+            tally.refused += 1
+            if len(tally.sentences) < 20:
+                tally.sentences.append(str(error))
+        else:
+            tally.taken += 1
+        tally.slowest_s = max(tally.slowest_s, time.monotonic() - start)
+
+    try:
+        feed()
+    except BaseException as error:
+        frames = [
+            f"{frame.filename}:{frame.lineno} {frame.line}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        notes = [f"{note:.1500}" for note in getattr(error, "__notes__", [])]
+        tally.problem = "\n".join([f"{type(error).__name__}: {error!s:.1000}", *notes, *frames[-8:]])
+    return tally
+
+
+@contextlib.contextmanager
+def within_limits() -> Iterator[None]:
+    """Raise where a block takes too long or too much memory."""
+    base = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.alarm(LIMIT_S)
+    resource.setrlimit(resource.RLIMIT_AS, (base + LIMIT_MB * 2**20, hard))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _ring(*_) -> None:
+    """End the process where it is: an exception might be handled there, or Hypothesis would try it again."""
+    print(f"the input above took more than {LIMIT_S} s", file=_NOTES, flush=True)
+    faulthandler.dump_traceback(_NOTES, all_threads=True)
+    os._exit(1)
+
+
+def check_sentence(text: str) -> None:
+    """Refuse what is no sentence for people: empty, endless, of several lines, or with what a terminal obeys.
+
+    Raises:
+        SentenceError: It is none.
+    """
+    if not text.strip() or len(text) > LONGEST:
+        raise SentenceError(f"an error of {len(text)} characters: {text[:200]!r}")
+    if "Traceback (most recent call last)" in text or not all(map(_is_plain, text)):
+        raise SentenceError(f"an error with control characters or a traceback: {text!r}")
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() or letter in "\u00a0\u3000"
+
+
+def report(name: str, tally: Tally, target_count: int) -> str:
+    """Return the line of a target for a terminal."""
+    return (
+        f"{name}: {tally.fed} inputs, {tally.refused} refused, {tally.taken} taken, slowest {tally.slowest_s:.2f} s"
+        f" (wanted {target_count})"
+    )
+
+
+if __name__ == "__main__":
+    found = hammer(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    print(found.problem or report(sys.argv[2], found, 0))
