@@ -9,6 +9,9 @@ from pathlib import Path
 
 from loopline.components.errors import InputError
 
+#: Values that references in a YAML document may expand to, however short the file.
+_MOST_VALUES = 10_000
+
 _Kind = typing.TypeVar("_Kind")
 
 
@@ -39,6 +42,51 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"it is a JSON {type(found).__name__}")
     return found
+
+
+def read_yaml(path: str | Path) -> tuple[dict, dict]:
+    """Read a YAML document that is an object; to be used where ``reading`` says what is wrong with it.
+
+    Tags that stand for Python's own objects are refused, and so are references (``*name``) that expand to a document of
+    another size than the file: a few hundred bytes of them can stand for a billion values.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The object, its values in the types that they are written in, and the same with all values as text.
+
+    Raises:
+        ValueError: It is no YAML object, or too large.
+    """
+    import yaml
+
+    text = Path(path).read_text(encoding="utf-8")
+    # libyaml's own, where it is there: it refuses what is nested deep at once, where Python's takes seconds.
+    safe, plain = (getattr(yaml, f"C{name}", getattr(yaml, name)) for name in ("SafeLoader", "BaseLoader"))
+    found = yaml.load(text, safe)
+    if not isinstance(found, dict):
+        raise ValueError(f"it is no object but {type(found).__name__}")
+    if _count(found, {}) > max(_MOST_VALUES, len(text)):
+        raise ValueError("its references expand to too many values: write them out")
+    return found, yaml.load(text, plain)
+
+
+def _count(value: object, known: dict[int, int]) -> int:
+    """Count the values of a document as if nothing in it were the same object twice.
+
+    Raises:
+        ValueError: Something in it holds itself.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = -1
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(one, known) for one in inner)
+    if known[id(value)] < 0:
+        raise ValueError("something in it holds itself")
+    return known[id(value)]
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def plain(text: str) -> str:
         text: Any text.
 
     Returns:
-        The text, what cannot be printed as Python writes it, such as ``\\n``, and cut in the middle where it is endless.
+        The text, what cannot be printed as Python writes it, such as ``\\n``; cut in the middle where it is endless.
     """
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]} ... {text[-_TAIL:]}"

@@ -8,8 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-import yaml
-
+from loopline.components.documents import read_yaml, reading
 from loopline.components.errors import InputError
 from loopline.components.monitoring.trigger import trigger
 from loopline.components.pipeline_server import wait
@@ -68,16 +67,11 @@ def read_parameters_file(path: Path) -> dict[str, object]:
     Raises:
         InputError: The file is no YAML object.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        written, typed = yaml.load(text, yaml.BaseLoader), yaml.safe_load(text)
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        written = None
-    if not isinstance(written, dict):
-        raise InputError(f"The parameters in {path} are no YAML object: write a line NAME: VALUE for each.")
-    return {name: value if isinstance(value, str) else typed[name] for name, value in written.items()}
+    with reading(path, "a YAML object of parameters", "write a line NAME: VALUE for each"):
+        typed, written = read_yaml(path)
+        return {name: value if isinstance(value, str) else typed[name] for name, value in written.items()}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -55,11 +55,10 @@ from loopline.components.training.trials import list_parameter_sets
 
 def targets(samples: Path) -> dict[str, Target]:
     """What is fed to each parser."""
-    found = {**_texts(), **_tables(samples), **_documents(samples), **_models(samples), **_settings(samples)}
-    return found | _pipelines(samples)
+    return {name: target for group in GROUPS.values() for name, target in group(samples).items()}
 
 
-def _texts() -> dict[str, Target]:
+def _texts(samples: Path) -> dict[str, Target]:
     """Parsers of the text of a parameter."""
     pair = st.tuples(texts(), texts())
     calls = {
@@ -169,7 +168,9 @@ def _documents(samples: Path) -> dict[str, Target]:
         "inputs": {"artifacts": {"a": {"artifacts": [{"uri": "/a", "metadata": {}}]}}},
         "outputs": {"outputFile": "o", "artifacts": {}},
     }
-    found["executor input"] = Target(documents([executor]).map(bytes.decode), EngineMetadata, 60)
+    found["executor input"] = Target(
+        documents([executor]).map(lambda data: data.decode("utf-8", "replace")), EngineMetadata, 60
+    )
     return found
 
 
@@ -201,6 +202,7 @@ def _models(samples: Path) -> dict[str, Target]:
         read_golden(path)
         read_reference(path)
         load_predictor(path).predict(read_golden(path).rows)
+        verify_model(path)
 
     def damage(name: str, call: Callable) -> Callable[[bytes], None]:
         def read(data: bytes) -> None:
@@ -382,3 +384,13 @@ def _laughs() -> bytes:
     lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     return "\n".join(lines).encode()
+
+
+GROUPS = {
+    "texts of parameters": _texts,
+    "tables": _tables,
+    "documents between steps": _documents,
+    "model directories": _models,
+    "settings": _settings,
+    "parameters of pipelines": _pipelines,
+}

@@ -1,5 +1,6 @@
 """Where files are kept: a folder, or a bucket of S3 with a prefix."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -43,4 +44,22 @@ def read_place(uri: str, what: str, verb: str = "go to") -> Bucket | Path:
         return Bucket(parts.netloc, parts.path.strip("/"))
     if parts.scheme not in ("", "file"):
         raise InputError(f"{what} cannot {verb} {parts.scheme}://: name a folder or s3://bucket/prefix.")
-    return Path(parts.path if parts.scheme else uri).expanduser().absolute()
+    return local_path(parts.path if parts.scheme else uri, what)
+
+
+def local_path(text: str, what: str) -> Path:
+    """Return an absolute path; ``~`` is the home of this user, ``~name`` that of another one.
+
+    Args:
+        text: The path.
+        what: What is there, for the message.
+
+    Raises:
+        InputError: No file can be called so, or there is no such user.
+    """
+    try:
+        if b"\0" in os.fsencode(text):
+            raise ValueError("a NUL in it")
+        return Path(text).expanduser().absolute()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{what} {text!r} cannot be a path ({error}): name another one.") from None

@@ -163,8 +163,9 @@ class TextStream:
             return data
         try:
             text = self._decoder.decode(data, final=len(data) < size)
-        except UnicodeDecodeError as error:
-            raise EncodingError(encoding_message(self.name, self._encoding, self._done + error.start)) from None
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            raise EncodingError(encoding_message(self.name, self._encoding, self._done + start)) from None
         self._done += len(data)
         return text.encode("utf-8")
 
@@ -180,7 +181,7 @@ class TextStream:
             while missing and (part := self._stream.read(missing)):
                 parts.append(part)
                 missing -= len(part)
-        except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
+        except (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
             raise self._damaged(error) from None
         except OSError as error:
             # Arrow's decompressors raise an OSError that has no error number.
@@ -239,7 +240,7 @@ def check_encoding(encoding: str) -> str:
         name = codecs.lookup(encoding).name
         if not codecs.lookup(encoding)._is_text_encoding:
             raise LookupError(encoding)
-    except LookupError:
+    except (LookupError, ValueError):
         raise InputError(f"encoding {encoding!r} is unknown: use e.g. 'utf-8', 'cp1252' or 'utf-16'.") from None
     return "utf-8" if name in ("utf-8-sig", "ascii") else name
 
@@ -260,14 +261,21 @@ def _unzip(source: Source, raw: BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
     with tempfile.TemporaryFile() as copy:
         if not source.path:
             shutil.copyfileobj(raw, copy, 2**20)
-        try:
-            archive = zipfile.ZipFile(raw if source.path else copy)
-            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise InputError(f"{source.name} holds {len(names)} files: give a zip with exactly one, or unpack it.")
-            with archive.open(names[0]) as member:
-                yield io.BufferedReader(member, 2**20), archive.getinfo(names[0]).compress_size
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{source.name} cannot be unpacked ({error}): write the zip again.") from None
+        member, size = _open_member(source.name, raw if source.path else copy)
+        with member:
+            yield io.BufferedReader(member, 2**20), size
+
+
+def _open_member(name: str, stream: BinaryIO) -> tuple[BinaryIO, int]:
+    """Open the one member of a zip, and say how many bytes it has there."""
+    try:
+        archive = zipfile.ZipFile(stream)
+        names = [one for one in archive.namelist() if not one.endswith("/") and not one.startswith("__MACOSX/")]
+        if len(names) != 1:
+            raise InputError(f"{name} holds {len(names)} files: give a zip with exactly one, or unpack it.")
+        return archive.open(names[0]), archive.getinfo(names[0]).compress_size
+    except InputError:
+        raise
+    except Exception as error:  # zipfile raises most of what there is for an archive that is damaged
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{name} cannot be unpacked ({reason}): write the zip again.") from None

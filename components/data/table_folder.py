@@ -1,12 +1,65 @@
 """A table that is a folder of Parquet files, read as if it were one file: what partitions leave, gathered."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loopline.components.errors import InputError
+
+
+@contextmanager
+def naming_damage(name: str) -> Iterator[None]:
+    """Turn what Arrow says of a Parquet file that breaks off or is garbled within into one sentence.
+
+    Args:
+        name: What to call the file.
+
+    Raises:
+        InputError: The block raised an error of Arrow.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Arrow's readers raise an OSError that has no error number.
+        if getattr(error, "errno", None) is not None:
+            raise
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(f"{name} is damaged ({reason}): write or fetch it again.") from None
+
+
+class TableFile(pq.ParquetFile):
+    """A Parquet file that says in one sentence when it turns out to be damaged while it is read.
+
+    Args:
+        path: The file.
+        options: Options of ``pyarrow.parquet.ParquetFile``.
+
+    Raises:
+        InputError: It is not a Parquet file.
+    """
+
+    def __init__(self, path: str | Path, **options):
+        self._name = str(path)
+        try:
+            super().__init__(path, **options)
+        except (pa.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            reason = str(error).partition("\n")[0][:200]
+            raise InputError(f"{path} is not a Parquet file ({reason}): convert it with ingest_data first.") from None
+
+    def read(self, *arguments, **options) -> pa.Table:
+        """Read the table, or some of its columns, into memory."""
+        with naming_damage(self._name):
+            return super().read(*arguments, **options)
+
+    def iter_batches(self, *arguments, **options) -> Iterator[pa.RecordBatch]:
+        """Read batches."""
+        with naming_damage(self._name):
+            yield from super().iter_batches(*arguments, **options)
 
 
 class FolderMetadata:
@@ -110,11 +163,8 @@ class ParquetFolder:
                 with self._open(file) as opened:
                     yield from opened.iter_batches(rows, row_groups=groups, columns=columns, use_threads=use_threads)
 
-    def _open(self, file: Path) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(file, **self._options)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{file} is not a Parquet file ({error}): write the table again.") from None
+    def _open(self, file: Path) -> TableFile:
+        return TableFile(file, **self._options)
 
 
 def parquet_files(path: str | Path) -> list[Path]:

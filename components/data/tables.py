@@ -5,20 +5,21 @@ A table is one Parquet file, or a folder of Parquet files with the same columns.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loopline.components.data.table_folder import ParquetFolder, parquet_files
+from loopline.components.data.table_folder import ParquetFolder, TableFile, naming_damage, parquet_files
 from loopline.components.errors import InputError
+
+__all__ = ["naming_damage"]
 
 #: Rows of one row group and of one batch: 20 columns of doubles are 20 MB.
 BATCH_ROWS = 131_072
 
 
-def open_parquet(path: str | Path, **options) -> pq.ParquetFile | ParquetFolder:
+def open_parquet(path: str | Path, **options) -> TableFile | ParquetFolder:
     """Open a table for reading in batches.
 
     Args:
@@ -34,11 +35,9 @@ def open_parquet(path: str | Path, **options) -> pq.ParquetFile | ParquetFolder:
     # Reading ahead would hold the whole file in memory while batches are drawn from it.
     options = {"pre_buffer": False, **options}
     try:
-        return ParquetFolder(path, **options) if Path(path).is_dir() else pq.ParquetFile(path, **options)
+        return ParquetFolder(path, **options) if Path(path).is_dir() else TableFile(path, **options)
     except FileNotFoundError:
         raise InputError(f"There is no table at {path}: check the path, or run the step that writes it.") from None
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path} is not a Parquet file ({error}): convert it with ingest_data first.") from None
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -78,26 +77,6 @@ def read_batches(
     with open_parquet(path) as file:
         check_columns(file.schema_arrow.names, columns or [], path)
         yield from file.iter_batches(batch_size=rows, columns=list(columns) if columns is not None else None)
-
-
-@contextmanager
-def naming_damage(name: str) -> Iterator[None]:
-    """Turn what Arrow says of a Parquet file that breaks off or is garbled within into one sentence.
-
-    Args:
-        name: What to call the file.
-
-    Raises:
-        InputError: The block raised an error of Arrow.
-    """
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        # Arrow's readers raise an OSError that has no error number.
-        if getattr(error, "errno", None) is not None:
-            raise
-        reason = str(error).partition("\n")[0][:200]
-        raise InputError(f"{name} is damaged ({reason}): write or fetch it again.") from None
 
 
 def check_columns(present: Sequence[str], wanted: Sequence[str], where: str | Path) -> None:

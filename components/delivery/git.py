@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loopline.components.addresses import on_cluster, resolve
+from loopline.components.data.places import local_path
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.delivery.git_failures import AwayError, explain_git
 from loopline.components.environment import ca_bundle, home
@@ -63,7 +64,7 @@ def locate_repository(repository: str) -> str:
     if "://" not in repository and (found := re.match(r"([^/]+):", repository)):
         return _checked(repository, found[1].rpartition("@")[2])
     if "://" not in repository:
-        path = Path(repository).expanduser().absolute()
+        path = local_path(repository, "Repository")
         if not path.is_dir():
             raise InputError(f"There is no repository at {repository!r}: check the path, or write a URL.")
         return str(path)

@@ -94,7 +94,8 @@ def copy_model(source: str | Path, target: str | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     try:
-        shutil.copytree(source, partial)
+        # A link stays one, which whoever uses the model refuses: what it points to is not copied.
+        shutil.copytree(source, partial, symlinks=True)
         partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

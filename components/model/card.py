@@ -51,10 +51,14 @@ def describe_conversion(manifest: "Manifest") -> str:
         return f"not converted: {conversion['reason']}"
     if "max_difference" in conversion:
         return (
-            f"largest difference to the native model {conversion['max_difference']:.2g} on "
+            f"largest difference to the native model {_short(conversion['max_difference'])} on "
             f"{show(conversion.get('rows'))} rows, tolerance {show(conversion.get('tolerance'))}"
         )
     return "none: the file is the training library's own"
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else show(value)
 
 
 def describe_training(manifest: "Manifest") -> str:

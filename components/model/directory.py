@@ -171,6 +171,8 @@ def read_manifest(path: str | Path) -> Manifest:
             raise InputError(f"Model format {manifest.format!r} is unknown: use one of {', '.join(_IMPLEMENTATIONS)}.")
         if manifest.file != PurePath(manifest.file).name or manifest.file in ("", ".", ".."):
             raise ValueError(f"its file {manifest.file!r} is not in the model directory")
+        if not isinstance(manifest.training.get("validation") or {}, dict):
+            raise TypeError("its validation scores are no object")
         if not all(isinstance(label, str | int) for label in manifest.classes):
             raise TypeError("a class is neither text nor an integer nor a boolean")
         return manifest

@@ -242,6 +242,7 @@ def _load_onnx(file: Path, manifest: Manifest, features: Schema, threads: int = 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     output = "probabilities" if manifest.is_classification else "prediction"
+    _check_tensors(session, output, features)
     # A tensor of a million strings costs more than the prediction: go through the rows in pieces.
     step = 65_536
 
@@ -256,10 +257,29 @@ def _load_onnx(file: Path, manifest: Manifest, features: Schema, threads: int = 
     return score
 
 
+def _check_tensors(session, output: str, features: Schema) -> None:
+    """Refuse an ONNX model that takes or gives something else than its directory says.
+
+    Raises:
+        ValueError: It does.
+    """
+    wanted = {
+        column.name: "tensor(string)" if column.kind == "category" else "tensor(float)" for column in features.columns
+    }
+    found = {one.name: one.type for one in session.get_inputs()}
+    if found != wanted:
+        other = next(name for name in (*wanted, *found) if wanted.get(name) != found.get(name))
+        raise ValueError(f"its input {other!r} is {found.get(other)} where schema.json says {wanted.get(other)}")
+    if output not in [one.name for one in session.get_outputs()]:
+        raise ValueError(f"it has no output {output!r}")
+
+
 def _load_xgboost(file: Path, manifest: Manifest, features: Schema):
     import xgboost
 
     booster = xgboost.Booster(model_file=str(file))
+    if booster.num_features() != len(features.columns):
+        raise ValueError(f"it takes {booster.num_features()} features and schema.json has {len(features.columns)}")
     return lambda columns: score_booster(booster, encode_columns(columns, features), manifest.task)
 
 

@@ -16,6 +16,8 @@ logger = logging.getLogger("loopline")
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 #: The tag of a version that holds the digest of its model.
 DIGEST_TAG = "loopline.model_digest"
+#: Characters of a name: it becomes that of folders and experiments, with more behind it.
+_LONGEST = 200
 
 
 def check_name(name: str) -> str:
@@ -30,10 +32,10 @@ def check_name(name: str) -> str:
     Raises:
         InputError: It is empty or has characters that MLflow, its filters or its URIs do not take.
     """
-    if not re.fullmatch(r"\w[\w .-]*", name):
+    if not re.fullmatch(rf"\w[\w .-]{{0,{_LONGEST - 1}}}", name):
         raise InputError(
-            f"The model name {name!r} cannot be used: use letters, digits, '.', '_', '-' and spaces, a letter or "
-            "digit first."
+            f"The model name {name[:_LONGEST]!r} cannot be used: use letters, digits, '.', '_', '-' and spaces, a "
+            f"letter or digit first, and at most {_LONGEST} of them."
         )
     return name
 

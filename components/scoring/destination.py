@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from loopline.components.data.places import Bucket, read_place
 from loopline.components.environment import home, home_is_kept
 from loopline.components.errors import InputError
+from loopline.components.registry.versions import check_name
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def open_destination(uri: str, name: str) -> Destination:
     if not uri.strip():
         if not home_is_kept():
             raise InputError("output is empty: name s3://bucket/prefix, since what a pod keeps for itself is lost.")
-        uri = str(home() / "scores" / name)
+        uri = str(home() / "scores" / check_name(name))
     place = read_place(uri.strip(), "The output")
     if isinstance(place, Bucket):
         return _Bucket(*place)

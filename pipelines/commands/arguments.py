@@ -2,9 +2,9 @@
 
 import argparse
 import contextlib
-from pathlib import Path
 
 from loopline.components.arguments import TYPES
+from loopline.components.documents import read_yaml, reading
 from loopline.components.errors import InputError
 from loopline.pipelines.spec import Parameter, PipelineFile, compiled_names
 
@@ -81,12 +81,8 @@ def read_arguments(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _read_file(file: str) -> dict:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"Parameter file {file!r} cannot be read ({' '.join(str(error).split())}).") from None
-    if not isinstance(values, dict):
-        raise InputError(f"Parameter file {file!r} must hold lines of `name: value`.")
-    return values
+    with reading(file, "a file of parameters", "write a line `name: value` for each"):
+        values, _ = read_yaml(file)
+        if not all(isinstance(name, str) for name in values):
+            raise TypeError("a name is no text")
+        return values

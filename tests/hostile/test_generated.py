@@ -1,0 +1,42 @@
+"""Thousands of generated inputs: each is refused in one sentence or taken, none ends in a traceback and none hangs.
+
+In the suite a few thousand, the same each time; ``make.py hostile`` feeds eight times as many, others each time.
+"""
+
+from pathlib import Path
+
+import hostile_door
+import hostile_parsers
+import pytest
+from hostile_runs import FULL, TIMES, hammer
+
+from loopline.components import STAGES
+
+#: Inputs of one run, at least: all targets together.
+LEAST = 10_000 if FULL else 2_000
+
+
+def feed(module, name: str, samples: Path, record_property) -> None:
+    """Feed a target, and count what it was fed."""
+    target, tally = module.targets(samples)[name], hammer(module.__name__, name, samples)
+    assert not tally.problem, tally.problem
+    # Hypothesis ends early where a strategy has no more to give.
+    assert tally.fed >= 0.9 * target.count * TIMES, tally.fed
+    record_property("fed", tally.fed)
+    record_property("refused", tally.refused)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_component_refuses_what_it_cannot_use(name, samples, record_property):
+    feed(hostile_door, name, samples, record_property)
+
+
+@pytest.mark.parametrize("group", hostile_parsers.GROUPS)
+def test_what_strangers_write_is_read_or_refused(group, samples, record_property):
+    for name in hostile_parsers.GROUPS[group](samples):
+        feed(hostile_parsers, name, samples, record_property)
+
+
+def test_enough_is_fed(samples):
+    targets = [*hostile_door.targets(samples).values(), *hostile_parsers.targets(samples).values()]
+    assert sum(target.count * TIMES for target in targets) >= LEAST
