@@ -153,7 +153,11 @@ def _read(name: str) -> dict[str, str]:
         raise TemporaryError(f"Secret {name} cannot be read: the Kubernetes API answers {answer.status_code}.")
     if answer.status_code != 200:
         raise InputError(f"Secret {name} cannot be read: the Kubernetes API answers {answer.status_code}.")
-    return answer.json().get("data") or {}
+    try:
+        found = answer.json().get("data") or {}
+        return {str(key): str(value) for key, value in found.items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise TemporaryError(f"Secret {name} cannot be read: the Kubernetes API does not answer with one.") from None
 
 
 def _account(file: str) -> str:

@@ -246,7 +246,7 @@ def _ask_health(host: str, token: str, authority: str | None) -> dict:
     if answer.status_code >= 500:
         raise TemporaryError(f"The pipeline server {host} does not answer (status {answer.status_code}).")
     if answer.status_code == 200:
-        with contextlib.suppress(ValueError):  # a page of something else
+        with contextlib.suppress(ValueError, RecursionError):  # a page of something else
             told = answer.json()
             if isinstance(told, dict):
                 return told

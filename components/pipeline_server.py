@@ -195,7 +195,7 @@ def _reason(body: object) -> str:
     """Return what a refusal says, in one line; empty when it says nothing that can be read."""
     try:
         told = json.loads(body or "{}")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return ""
     text = (told.get("message") or told.get("error")) if isinstance(told, dict) else ""
     return " ".join(str(text or "").split())[:300]

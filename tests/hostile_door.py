@@ -20,11 +20,13 @@ from loopline.components.interface import Interface, Port, describe
 #: Those that start something that takes seconds, whatever they are given: they get fewer inputs.
 SLOW = {"test_model_image": 5, "probe_capacity": 10, "train_distributed": 10, "check_site": 10, "trigger_pipeline": 15}
 #: Artifacts by the name of the port where that is not the name of their file.
-_ALIKE = {"data": "train", "history": "train", "recent": "traffic", "profiles": "profile", "summaries": "summary", "models": "model",
+_ALIKE = {"data": "train", "history": "train", "recent": "traffic", "profiles": "profile", "summaries": "summary",
+"models": "model",
     "challenger": "model", "champion": "model"}  # fmt: skip
 #: Ends within the test's patience, where the default would not.
 _QUICK = {
-    "rounds": 2, "trials": 2, "bootstrap": 50, "importance_repeats": 0, "deadline_s": 0.2, "budget_s": 1.0, "seconds": 0.2, "workers": 1, "most_rate": 5.0,
+    "rounds": 2, "trials": 2, "bootstrap": 50, "importance_repeats": 0, "deadline_s": 0.2, "budget_s": 1.0,
+    "seconds": 0.2, "workers": 1, "most_rate": 5.0,
     "engine": "scipy", "name": "flights", "target": "late", "sites": "edge", "p99_ms": 250.0,
 }  # fmt: skip
 
@@ -39,7 +41,7 @@ def targets(samples: Path) -> dict[str, Target]:
 
 def _calls(name: str, samples: Path) -> st.SearchStrategy[dict[str, object]]:
     interface = describe(name)
-    ports = [port for port in interface.inputs]
+    ports = interface.inputs
     hostile = [st.tuples(st.just(port.name), _damage() if port.artifact else _values(port)) for port in ports]
     return st.lists(st.one_of(hostile), min_size=1, max_size=3).map(dict)
 

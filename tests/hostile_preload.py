@@ -7,8 +7,11 @@ import os
 os.environ["_KFP_RUNTIME"] = "true"
 
 for _name in (
-    "kfp.dsl.executor", "hypothesis", "hostile_inputs", "hostile_runs", "loopline.components.command", "loopline.components.data.validate",
-    "loopline.components.training.train", "loopline.components.model.predictor", "loopline.components.evaluation.evaluate",
-    "loopline.components.registry.register", "loopline.components.delivery.fetch", "loopline.components.monitoring.collect",
+    "kfp.dsl.executor", "hypothesis", "hostile_inputs", "hostile_runs", "loopline.components.command",
+    "loopline.components.data.validate",
+    "loopline.components.training.train", "loopline.components.model.predictor",
+    "loopline.components.evaluation.evaluate",
+    "loopline.components.registry.register", "loopline.components.delivery.fetch",
+    "loopline.components.monitoring.collect",
 ):  # fmt: skip
     importlib.import_module(_name)

@@ -90,7 +90,7 @@ def hammer(module: str, name: str, samples: Path) -> Tally:
     """
     _CONTEXT.set_forkserver_preload(["hostile_preload"])
     ours, theirs = _CONTEXT.Pipe(duplex=False)
-    said = tempfile.NamedTemporaryFile("w+")
+    said = tempfile.NamedTemporaryFile("w+")  # noqa: SIM115 - read where the process ended badly
     process = _CONTEXT.Process(target=_feed, args=(theirs, module, name, str(samples), said.name))
     process.start()
     theirs.close()
@@ -110,7 +110,7 @@ def hammer(module: str, name: str, samples: Path) -> Tally:
 
 def _feed(pipe, module: str, name: str, samples: str, notes: str) -> None:
     global _NOTES
-    _NOTES = open(notes, "w")
+    _NOTES = open(notes, "w")  # noqa: SIM115 - as long as the process lives
     faulthandler.register(signal.SIGUSR1, _NOTES, all_threads=True, chain=False)
     # Nothing that a target prints is for the terminal.
     quiet = os.open(os.devnull, os.O_WRONLY)

@@ -22,9 +22,12 @@ WINDOW = {"start": START.isoformat(), "end": (START + timedelta(hours=2)).isofor
 FACTS = "facts.json"
 #: The file of each output that other components take in.
 FILES = {
-    "train": "train.parquet", "validation": "validation.parquet", "test": "test.parquet", "model": "model", "schema": "schema.json",
-    "metrics": "metrics.json", "report": "report.html", "profile": "profile", "plan": "plan.json", "prepared": "prepared", "traffic": "traffic.parquet",
-    "counts": "counts.json", "drift": "drift.json", "performance": "performance.json", "service": "service.json", "summary": "summary.npz",
+    "train": "train.parquet", "validation": "validation.parquet", "test": "test.parquet", "model": "model",
+    "schema": "schema.json",
+    "metrics": "metrics.json", "report": "report.html", "profile": "profile", "plan": "plan.json",
+    "prepared": "prepared", "traffic": "traffic.parquet",
+    "counts": "counts.json", "drift": "drift.json", "performance": "performance.json", "service": "service.json",
+    "summary": "summary.npz",
     "decision": "decision.json", "ran": "ran.json",
 }  # fmt: skip
 

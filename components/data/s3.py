@@ -202,7 +202,7 @@ def clear_errors(name: str, action: str = "read") -> Iterator[None]:
         if int(status) not in AWAY:
             raise InputError(f"Cannot {action} {name}: {endpoint} does not answer as S3 does: check it.") from None
         raise TemporaryError(_busy(action, name, endpoint, int(status))) from None
-    except (MinioException, ValueError) as error:
+    except (MinioException, ValueError, SyntaxError) as error:  # the last is what Python's XML raises
         advice = f"{error}; check the bucket's name and the key"
         raise InputError(f"Cannot {action} {name} at {endpoint}: {advice}.") from None
 

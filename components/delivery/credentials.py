@@ -125,7 +125,7 @@ def _read(file: Path) -> dict | None:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The login in {file} cannot be read ({type(error).__name__}): {ADVICE}.") from None
     if not isinstance(config, dict):
         raise InputError(f"The login in {file} cannot be read (it is no JSON object): {ADVICE}.")
@@ -178,7 +178,7 @@ def _ask_helper(helper: str, host: str, file: Path) -> Credentials | None:
     try:
         answer = json.loads(done.stdout)
         user, secret = str(answer["Username"]), str(answer["Secret"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{command}, which {file} names, answers no login: {ADVICE}.") from None
     if user == "<token>":
         return Credentials("", "", remember(secret), command)

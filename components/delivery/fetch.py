@@ -204,7 +204,9 @@ def _unpack(stream: CheckedStream, layer: dict, models: Path) -> bool:
                 if parts[:1] == [f".wh.{MODELS}"] or parts[:1] == [MODELS]:
                     found = True
                     _unpack_member(archive, member, models, parts)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, LookupError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(
                 f"The model cannot be written ({error.strerror}): make room, or name another folder."

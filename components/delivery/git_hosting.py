@@ -168,7 +168,7 @@ class Hosting:
             raise InputError(f"{where} has a problem (HTTP {status}: {said}): try again later.")
         try:
             answer = response.json() if status < 300 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, list if method == "GET" else dict):
             raise InputError(f"{where} does not answer as one (HTTP {status}): check GIT_API_URL and GIT_PROVIDER.")
@@ -268,7 +268,7 @@ def _message(response: requests.Response) -> str:
     """Return what a service says of a problem: GitHub and Gitea as message, GitLab as message or error."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return response.reason or "it said nothing"

@@ -254,7 +254,7 @@ def call_rest(
         answer = _request(opened, address, path, body, timeout_s)
     try:
         found = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if answer.status_code != 200:
         reason = str(found.get("error") or found) if isinstance(found, dict) else hide(answer.text)[:200]

@@ -268,7 +268,7 @@ def _reason(text: str) -> str:
     """Return what a server says in the body of an error."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(found, dict):
         return str(found.get("error") or found.get("detail") or text)

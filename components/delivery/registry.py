@@ -366,7 +366,7 @@ def _first_error(response: requests.Response) -> str:
         error = response.json()["errors"][0]
         said = " ".join(str(error.get("message", "")).split())
         return hide(f" ({error.get('code', '')}: {said})")[:300]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
 
 

@@ -101,7 +101,7 @@ class RegistryAuth(requests.auth.AuthBase):
             raise self.refusal()
         try:
             answer = response.json() if response.status_code == 200 else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = {}
         token = (answer.get("token") or answer.get("access_token")) if isinstance(answer, dict) else None
         if isinstance(token, str):

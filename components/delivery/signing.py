@@ -195,5 +195,5 @@ def _payload(store: Store, layer: dict, keys: Keys) -> str | None:
         return None
     try:
         return json.loads(data)["critical"]["image"]["docker-manifest-digest"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "something that is no image"  # the key signs other things too

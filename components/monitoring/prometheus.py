@@ -81,7 +81,7 @@ class Prometheus:
                 (series["metric"], {float(at): float(value) for at, value in series["values"] if value != "NaN"})
                 for series in found["result"]
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"PROMETHEUS_URL does not answer as Prometheus does ({type(error).__name__}): name its address, "
                 "without /api."

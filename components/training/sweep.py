@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import uuid
 from dataclasses import asdict, dataclass
 
@@ -77,6 +78,10 @@ def plan_sweep(name: str, space: Space, workers: int = 0, pipeline_run: str = ""
         InputError: XGBoost refuses a parameter, a number is out of range, or MLflow cannot be reached.
     """
     check_name(name)
+    if not re.fullmatch(r"[\w.:/-]{0,200}", pipeline_run):  # what a sweep goes by stands in a filter of MLflow
+        raise InputError(
+            f"pipeline_run is {pipeline_run[:200]!r}: give the run's ID, or nothing for a sweep of its own."
+        )
     if not 0 <= workers <= _MOST_WORKERS:
         raise InputError(f"A sweep takes 1 to {_MOST_WORKERS} workers, or 0 to choose by itself, not {workers}.")
     _try_corners(space)

@@ -59,6 +59,6 @@ def _palette(folder: Path, in_workbench: bool) -> Finding:
 def _shows(file: Path, nodes: Path) -> bool:
     try:
         paths = json.loads(file.read_text(encoding="utf-8"))["metadata"]["paths"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
     return isinstance(paths, list) and any("loopline" in str(p).lower() or Path(str(p)) == nodes for p in paths)

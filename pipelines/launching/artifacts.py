@@ -69,7 +69,7 @@ def _newest(server: Server) -> Iterator[dict]:
         )
         try:
             page = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError("The server does not list artifacts.") from None
         yield from page.get("artifacts") or []
         token = page.get("next_page_token") or ""

@@ -34,7 +34,7 @@ def _runtimes() -> Iterator[dict]:
         for file in sorted(folder.glob("*.json")):
             try:
                 document = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
             if isinstance(document, dict) and document.get("schema_name") == "kfp":
                 yield document.get("metadata") or {}

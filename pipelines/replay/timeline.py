@@ -250,7 +250,7 @@ class Timeline:
             return cls(**{**values, "months": [_read_month(month) for month in values["months"]]})
         except FileNotFoundError:
             raise InputError(f"There is no timeline at {path}: `loopline demo` writes one.") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is not a timeline ({error}): run the replay anew.") from None
 
 

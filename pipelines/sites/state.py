@@ -122,7 +122,7 @@ def read_json(file: Path, make: Callable[[Any], _Made]) -> _Made | None:
     """
     try:
         return make(json.loads(file.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -14,9 +14,7 @@ def samples(tmp_path_factory):
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many inputs were fed."""
-    found = [
-        report.user_properties for report in terminalreporter.stats.get("passed", []) if report.user_properties
-    ]
+    found = [report.user_properties for report in terminalreporter.stats.get("passed", []) if report.user_properties]
     fed, refused = (sum(value for entry in found for key, value in entry if key == name) for name in ("fed", "refused"))
     if fed:
         terminalreporter.write_line(

@@ -1,7 +1,7 @@
 """Addresses that a step on a cluster does not connect to: metadata services, link-local, its own pod.
 
-Played by this machine: 169.254.0.0/16 leads nowhere here, so what is looked at is that nobody tries. Names are resolved by
-a stand-in, since no server of names can be set here; the connections, servers, redirects, TLS and git are real.
+169.254.0.0/16 leads nowhere here, so what is looked at is that nobody tries to go there. Names are resolved by a
+stand-in, since no server of names can be set here; the connections, servers, redirects, TLS and git are real.
 """
 
 import asyncio
@@ -89,8 +89,10 @@ def get(url: str, loopback: bool = False) -> requests.Response:
 @pytest.mark.parametrize(
     "host",
     [
-        "169.254.169.254", "169.254.0.1", "2852039166", "0xA9FEA9FE", "0xa9.0xfe.0xa9.0xfe", "0251.0376.0251.0376", "169.254.43518",
-        "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "[fe80::1]",
+        "169.254.169.254", "169.254.0.1", "2852039166", "0xA9FEA9FE", "0xa9.0xfe.0xa9.0xfe", "0251.0376.0251.0376",
+        "169.254.43518",
+        "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::169.254.169.254]", "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]", "[fe80::1]",
         "[fd00:ec2::254]", "100.100.100.200", "169.254.169.254.",
     ],
 )  # fmt: skip
@@ -102,7 +104,21 @@ def test_no_spelling_of_a_metadata_service_is_asked(cluster, names, host):
     assert names["connected"] == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "localhost", "2130706433", "0", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "127.9.9.9"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "localhost",
+        "2130706433",
+        "0",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "127.9.9.9",
+    ],
+)
 def test_data_are_not_read_from_the_pod_itself(cluster, names, host):
     with pytest.raises(InputError, match=OWN):
         read(f"https://{host}:1/x")

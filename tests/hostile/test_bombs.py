@@ -1,4 +1,4 @@
-"""Files that are small where they lie and enormous where they are read. The limits are lowered so that small bombs do."""
+"""Files that are small where they lie and enormous where they are read; limits are lowered so that small bombs do."""
 
 import bz2
 import gzip
@@ -48,7 +48,9 @@ def zstd(data: bytes) -> bytes:
     return pa.compress(data, "zstd", asbytes=True)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped, zstd], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, zipped, zstd], ids=lambda one: one.__name__
+)
 def test_a_table_that_unpacks_to_hundreds_of_times_its_size_is_refused(pack, tmp_path, monkeypatch):
     file, rows = tmp_path / "bomb", b"number\n" + b"1\n" * 2**21
     file.write_bytes(pack(rows))
@@ -148,8 +150,11 @@ def test_a_layer_of_no_end_of_files_is_refused(image, tmp_path, monkeypatch):
 
 def test_a_file_that_is_a_hole_of_a_terabyte_is_refused(image, tmp_path):
     info = tarfile.TarInfo("models/hole")
-    info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(2**40), "GNU.sparse.map": ""}
-    hole = info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+    info.size = 512
+    info.pax_headers = {"GNU.sparse.size": str(2**40), "GNU.sparse.numblocks": "1", "GNU.sparse.map": "0,512"}
+    hole = info.tobuf(tarfile.PAX_FORMAT) + bytes(512 + 1024)
+    with tarfile.open(fileobj=io.BytesIO(hole)) as archive:
+        assert archive.getmembers()[0].size == 2**40
     with pytest.raises(InputError, match="neither a file nor a folder of a model"):
         fetch_image(image(hole), tmp_path / "fetched")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hostile_door
 import hostile_parsers
+import hostile_peers
 import pytest
 from hostile_runs import FULL, TIMES, hammer
 
@@ -37,6 +38,11 @@ def test_what_strangers_write_is_read_or_refused(group, samples, record_property
         feed(hostile_parsers, name, samples, record_property)
 
 
+def test_what_other_servers_answer_is_read_or_refused(samples, record_property):
+    for name in hostile_peers.targets(samples):
+        feed(hostile_peers, name, samples, record_property)
+
+
 def test_enough_is_fed(samples):
-    targets = [*hostile_door.targets(samples).values(), *hostile_parsers.targets(samples).values()]
-    assert sum(target.count * TIMES for target in targets) >= LEAST
+    modules = (hostile_door, hostile_parsers, hostile_peers)
+    assert sum(target.count * TIMES for module in modules for target in module.targets(samples).values()) >= LEAST
