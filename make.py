@@ -3,6 +3,7 @@
     python3 make.py demo     train on real flights, register the model, show where to look
     python3 make.py test     run the tests
     python3 make.py faults   try every fault on every component
+    python3 make.py hostile  feed some 20,000 bad inputs to all that reads what strangers write
     python3 make.py bench    measure speed and memory, print the tables
     python3 make.py soak     three sites under load, with faults, for so many minutes (30); print what was lost
     python3 make.py compile  compile the pipelines to compiled/
@@ -178,10 +179,17 @@ def faults(words) -> int:
     return in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "tests/faults")(words)
 
 
+def hostile(words) -> int:
+    """Feed many more hostile inputs than the tests do, others each time, and count them."""
+    os.environ["LOOPLINE_HOSTILE"] = "full"
+    return in_venv("python", "-m", "pytest", "tests/hostile")(words)
+
+
 COMMANDS = {
     "demo": in_venv("loopline", "demo"),
     # Files side by side, each file's tests in one process: they share servers and trained models.
     "test": in_venv("python", "-m", "pytest", "--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"),
+    "hostile": hostile,
     "bench": in_venv("python", "-m", "benchmarks"),
     "soak": in_venv("python", "-m", "benchmarks.soak"),
     "compile": in_venv("loopline", "compile"),

@@ -3,15 +3,21 @@
 In the suite a few thousand, the same each time; ``make.py hostile`` feeds eight times as many, others each time.
 """
 
+import json
 from pathlib import Path
 
 import hostile_door
 import hostile_parsers
 import hostile_peers
+import hostile_requests
 import pytest
 from hostile_runs import FULL, TIMES, hammer
+from serving_models import release
 
 from loopline.components import STAGES
+from loopline.components.delivery.golden import read_golden, replay
+from loopline.components.delivery.model_server import serve
+from loopline.components.model.directory import read_manifest
 
 #: Inputs of one run, at least: all targets together.
 LEAST = 10_000 if FULL else 2_000
@@ -41,6 +47,23 @@ def test_what_strangers_write_is_read_or_refused(group, samples, record_property
 def test_what_other_servers_answer_is_read_or_refused(samples, record_property):
     for name in hostile_peers.targets(samples):
         feed(hostile_peers, name, samples, record_property)
+
+
+@pytest.fixture(scope="module")
+def asked(samples):
+    """The samples with a real model server of their model beside them."""
+    model = release(samples / "model", samples / "released", 1)
+    with serve(model, LOOPLINE_SITE="edge") as server:
+        values = {"url": server.url, "grpc": server.grpc, "model": str(model), "name": read_manifest(model).name}
+        (samples / hostile_requests.SERVER).write_text(json.dumps(values))
+        yield server
+
+
+def test_a_model_server_refuses_what_is_no_request_and_goes_on(asked, samples, record_property):
+    for name in hostile_requests.targets(samples):
+        feed(hostile_requests, name, samples, record_property)
+    golden = read_golden(samples / "model").slice(0, 1)
+    assert replay(golden, asked.url).passed
 
 
 def test_enough_is_fed(samples):
