@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from faults_chosen import chosen
 from faults_model_store import CASES
 from faults_steps import Fault, Steps
 from faults_world import World
@@ -43,7 +44,9 @@ def moved(place, mlflow, clock):
             world.site.close()
 
 
-@pytest.mark.parametrize("component", ["register_model", "plan_sweep", "run_trials", "decide_retraining"])
+@pytest.mark.parametrize(
+    "component", chosen("clock", ["register_model", "plan_sweep", "run_trials", "decide_retraining"])
+)
 @pytest.mark.parametrize("hours", [25, -25])
 def test_killed_with_one_clock_and_run_again_with_another(moved, mlflow, clock, component, hours):
     clock(0)

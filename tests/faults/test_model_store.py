@@ -35,7 +35,7 @@ def _settle(case: Case, ended: Ended) -> None:
     case.check(True, again)
 
 
-@pytest.mark.parametrize("component", chosen("killed", CASES))
+@pytest.mark.parametrize("component", chosen("killed", CASES, always="register_model"))
 def test_killed_after_any_request_that_writes(make, component):
     calls = ["nothing"]
     for death in deaths():
@@ -56,7 +56,9 @@ def test_killed_after_any_request_that_writes(make, component):
 _READING = ("load_model", "check_service")
 
 
-@pytest.mark.parametrize("component", chosen("lost", [name for name in CASES if name not in _READING]))
+@pytest.mark.parametrize(
+    "component", chosen("lost", [name for name in CASES if name not in _READING], always="register_model")
+)
 def test_the_answer_to_any_request_that_writes_is_lost(make, component, mlflow):
     """The client asks again, and what it asks for was done already."""
     for lost in deaths():

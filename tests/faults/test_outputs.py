@@ -84,7 +84,7 @@ def small_disk(folder: Path, kilobytes: int, *options: str):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("component", chosen("limit", WRITERS))
+@pytest.mark.parametrize("component", chosen("limit", WRITERS, 8))
 def test_a_file_that_cannot_grow(world, component, out):
     """EFBIG: what a quota of a file's size gives."""
     inputs = _inputs(world, component, out)
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_grow(world, component, out):
     _run_again(world, component, out)
 
 
-@pytest.mark.parametrize("component", chosen("full", WRITERS))
+@pytest.mark.parametrize("component", chosen("full", WRITERS, 8))
 def test_a_full_disk(world, component, out):
     """ENOSPC, on a disk that is full: outputs, temporary files and what this machine keeps."""
     inputs = _inputs(world, component, out)
@@ -108,7 +108,7 @@ def test_a_full_disk(world, component, out):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a step as another user")
-@pytest.mark.parametrize("component", chosen("closed", WRITERS))
+@pytest.mark.parametrize("component", chosen("closed", WRITERS, 8))
 def test_a_folder_of_another_user(world, component, out):
     """EACCES: a random user without capabilities, and outputs where it may not write."""
     world.out(component, "")  # what is imported by a first run: another user may not read this machine's Python
@@ -118,7 +118,7 @@ def test_a_folder_of_another_user(world, component, out):
     _run_again(world, component, out)
 
 
-@pytest.mark.parametrize("component", chosen("read-only", WRITERS, 6))
+@pytest.mark.parametrize("component", chosen("read-only", WRITERS, 12))
 def test_a_read_only_file_system(world, component, out):
     """EROFS, for whoever writes."""
     inputs = _inputs(world, component, out)
