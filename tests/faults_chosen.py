@@ -1,6 +1,7 @@
 """Which of all faults are tried: all, or a part in which each fault and each component occurs.
 
-The whole matrix takes minutes. ``python3 make.py faults`` tries all of it; other runs of the tests a quarter.
+The whole matrix takes long. ``python3 make.py faults`` tries all of it; other runs of the tests a quarter of what needs
+a service, and nothing of disks and clocks.
 """
 
 import itertools

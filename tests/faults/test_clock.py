@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from faults_chosen import chosen
+from faults_chosen import ALL, chosen
 from faults_model_store import CASES
 from faults_steps import Fault, Steps
 from faults_world import World
@@ -17,7 +17,10 @@ from pipeline_server import pipeline_server
 from loopline.pipelines.spec import compiled_folder
 
 _LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
-pytestmark = pytest.mark.skipif(_LIBRARY is None, reason="no libfaketime here: install Debian's package faketime")
+pytestmark = [
+    pytest.mark.skipif(_LIBRARY is None, reason="no libfaketime here: install Debian's package faketime"),
+    pytest.mark.skipif(not ALL, reason="python3 make.py faults tries these: they take long"),
+]
 _names = itertools.count(1)
 
 

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from faults_chosen import chosen, deaths
+from faults_chosen import ALL, chosen, deaths
 from faults_steps import Fault
 
 from loopline.components import STAGES
@@ -28,6 +28,7 @@ WRITERS = [
     and name not in ("train_distributed", "probe_capacity")
     and any(port.artifact for port in describe(name).outputs)
 ]
+pytestmark = pytest.mark.skipif(not ALL, reason="python3 make.py faults tries these: they take long")
 _USER = 1_000_680_000
 _numbers = itertools.count(1)
 
