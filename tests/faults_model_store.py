@@ -58,7 +58,7 @@ class Case:
         with environment(self.store):
             return question(MlflowClient(self.store["MLFLOW_TRACKING_URI"]))
 
-    def runs(self, experiment: str, **tags: str) -> list:
+    def runs(self, experiment: str) -> list:
         """Return the runs of an experiment that were not deleted."""
 
         def search(client):

@@ -27,7 +27,7 @@ from monitoring_models import FEATURES, START, make_events, write_traffic
 from monitoring_prometheus import Counters, answering
 from registry_models import free_port
 
-from loopline.components.data.tables import read_table, write_table
+from loopline.components.data.tables import write_table
 
 WINDOW = {"start": START.isoformat(), "end": (START + timedelta(hours=2)).isoformat()}
 #: What a run of a step may read from the environment: nothing of this machine's own.
@@ -345,12 +345,3 @@ class World:
         if not history.exists():
             write_table(history, make_events(500).select([*FEATURES, "late"]))
         return {"history": history, "recent": self.out("collect_traffic", "traffic"), "target": "late"}
-
-    @functools.cached_property
-    def scored(self) -> list[Path]:
-        """The files of predictions that anyone sees."""
-        return sorted((self.folder / "scored").glob("[!.]*"))
-
-    def rows(self, path: Path) -> int:
-        """Return how many rows a table has."""
-        return read_table(path).num_rows
