@@ -71,8 +71,8 @@ class Operator(threading.Thread):
 
     def _deliver(self) -> None:
         self._trained += 1
-        sites = SITES[:2] if self._pace.steady else SITES
         self._do("train a version", (), lambda: self._world.train(self._trained))
+        sites = SITES[:2] if self._pace.steady else SITES
         self._do("deliver it", sites, lambda: self._world.deliver(sites))
         self._fresh = True
 

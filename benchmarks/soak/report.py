@@ -76,6 +76,8 @@ class Soak:
             kinds = Counter(sample.problem[:120] for sample in lost).most_common(3)
             listed = "; ".join(f"{count} x {kind}" for kind, count in kinds)
             found.append(f"{len(lost):,} requests failed outside of outages ({listed}).")
+        if not any(growth.judged for growth in self.memory):
+            found.append("No process lived long enough for its memory to be judged.")
         for growth in self.memory:
             if growth.judged and growth.percent > MOST_GROWTH:
                 found.append(f"The {growth.name} grew by {growth.percent:.1f}% (more than {MOST_GROWTH:g}%).")

@@ -104,6 +104,8 @@ def test_what_fails_in_an_outage_is_excused(passed):
             "failed outside of outages",
         ),
         ({"memory": [Growth("agent", 1, 60.0, 100.0, 105.2, judged=True)]}, "The agent grew by 5.2%"),
+        ({"memory": []}, "No process lived long enough"),
+        ({"memory": [Growth("agent", 1, 6.0, 100.0, 105.2, judged=False)]}, "No process lived long enough"),
         ({"leftovers": ["7 python"]}, "A process was left over: 7 python"),
     ],
 )
