@@ -75,7 +75,7 @@ class MemoryWatch:
         Args:
             soak_s: How long the soak was.
         """
-        warm_up_s = max(10.0, min(180.0, 0.2 * soak_s))
+        warm_up_s = min(180.0, 0.2 * soak_s)
         found = [_fit(name, pid, seen, warm_up_s, soak_s) for (name, pid), seen in self._seen.items()]
         return sorted((one for one in found if one), key=lambda one: (not one.judged, one.name, one.pid))
 
