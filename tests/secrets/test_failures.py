@@ -129,7 +129,7 @@ STEPS = {
     ],
     # Git works, and the service around it does not.
     "a pull request": lambda given, host: [
-        "promote_to_site", "--image", given["image"], "--sites", "edge", "--repository", "GIT/config.git",
+        "promote_to_site", "--image", given["image"], "--sites", "edge", "--repository", "GIT/team/config.git",
         "--mode", "pull-request",
     ],
     "a site": lambda given, host: [
@@ -166,12 +166,12 @@ def test_a_failure_tells_no_secret(given, steps, tmp_path, asked, mode):
         variables["TMPDIR"] = str(tmp_path / "tmp")
         watch = stack.enter_context(watching())
         git = stack.enter_context(serve_git(tmp_path / "git", USER, password("git")))
-        shutil.copytree(given["repository"], tmp_path / "git" / "config.git")
+        shutil.copytree(given["repository"], tmp_path / "git" / "team" / "config.git")
         words = [str(word).replace("OUT", str(tmp_path / "out")) for word in STEPS[asked](given, host)]
         words = [word.replace("GIT", git.url) for word in words]
         done = steps.start(["-m", "loopline.components", *words], variables)
     if servers and asked != "an address with a password":  # that is refused before anybody is asked
-        assert any(_has_canary(login) for server in servers for login in server.logins), "no secret was sent"
+        assert any(_has_canary(login) for server in servers for login in server.logins), done.stderr
     _judge(done, asked)
     found = Search(planted.parts)
     found.text("what it printed", done.stdout + done.stderr)

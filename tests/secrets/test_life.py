@@ -34,7 +34,7 @@ BUCKET = "canaries"
 #: What has to do with a server or with what is kept; the rest of a life is run as far as these need it.
 COMPONENTS = (
     "ingest_data", "register_model", "promote_model", "load_model", "score_partition", "build_model_image",
-    "test_model_image", "promote_to_site", "check_site", "rollback_site", "collect_traffic", "check_service",
+    "test_model_image", "promote_to_site", "check_site", "collect_traffic", "check_service",
     "decide_retraining", "annotate_model", "trigger_pipeline",
 )  # fmt: skip
 
@@ -63,13 +63,6 @@ class ServedWorld(World):
         image = self.test_model_image["output"]
         found = self.run("promote_to_site", image=image, sites="edge", repository=self.repository)
         assert named_image(self.bare, "edge") == image
-        return found
-
-    @functools.cached_property
-    def rollback_site(self):
-        assert self.check_site["output"] == "edge"
-        found = self.run("rollback_site", sites="edge", repository=self.repository, reason="a test")
-        assert named_image(self.bare, "edge") == ""
         return found
 
     @functools.cached_property
