@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import shutil
 import ssl
 import threading
@@ -142,7 +143,8 @@ STEPS = {
     ],
     "the pipeline server": lambda given, host: ["trigger_pipeline", "--pipeline", "training"],
 }  # fmt: skip
-MODES = ("401", "403", "500", "down", "behind a proxy")
+#: The others take their time: LOOPLINE_ALL_SECRETS=1 runs them, too.
+MODES = ("401", "500", *(("403", "down", "behind a proxy") if os.environ.get("LOOPLINE_ALL_SECRETS") else ()))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -114,10 +114,15 @@ class Life:
 
     def __init__(self, folder: Path, table: Path):
         self.folder, self.table, self.watch, self.printed = folder, table, Watch(), {}
-        self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        enter, folder = self._stack.enter_context, self.folder
+        with contextlib.ExitStack() as stack:
+            self._begin(stack.enter_context)
+            self._stack = stack.pop_all()
+        return self
+
+    def _begin(self, enter) -> None:
+        folder = self.folder
         registry = enter(run_registry(folder / "registry", login=True))
         set_password(folder / "registry", password("registry"))
         (folder / "mlflow").mkdir()
@@ -135,7 +140,6 @@ class Life:
         enter(mock.patch.object(pipeline_server, "TOKEN", token("pipelines")))
         enter(mock.patch("pipeline_server.handler.TOKEN", token("pipelines")))
         self.watch = enter(watching())
-        return self
 
     def _plant(self, registry: str, mlflow: str, gateway: str, store: str) -> Planted:
         folder = self.folder
@@ -186,6 +190,8 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory, bundled):
+    if not os.environ.get("LOOPLINE_ALL_SECRETS"):
+        pytest.skip("a whole life takes minutes: LOOPLINE_ALL_SECRETS=1 runs it")
     if not shutil.which("docker-registry") or not shutil.which("htpasswd"):
         pytest.skip("there is no docker-registry or htpasswd here: install docker-registry and apache2-utils")
     with Life(tmp_path_factory.mktemp("life"), bundled["breast_cancer"]) as one:
