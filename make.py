@@ -29,11 +29,12 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 EXTRAS = "drift,serving,examples,elyra,test"
 SUPPORTED = ((3, 11), (3, 12))
-#: What setup.cfg and the few packages that exist as sources only are built with. gevent has no wheel for one macOS.
+#: What setup.cfg and the few packages that exist as sources only are built with; on macOS xgboost-cpu is one of them,
+#: and for one Python gevent.
 BUILD = (
     "setuptools>=77",
     "wheel",
-    *(f"{name} ; sys_platform == 'darwin'" for name in ("cffi", "cython>=3.1", "greenlet")),
+    *(f"{name} ; sys_platform == 'darwin'" for name in ("cffi", "cython>=3.1", "greenlet", "hatchling")),
 )
 #: What resolves.
 LOCK = "uv>=0.9,<1"
