@@ -1,6 +1,7 @@
 """JSON documents: what steps leave for those after them, and for people."""
 
 import contextlib
+import functools
 import json
 import types
 import typing
@@ -122,11 +123,16 @@ def make(kind: type[_Kind], /, **values: object) -> _Kind:
     Raises:
         TypeError: A field is missing or unknown, or a value has another type.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for name, value in values.items():
         if name in hints and not _fits(value, hints[name]):
             raise TypeError(f"{name} is {type(value).__name__}")
     return kind(**values)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, object]:
+    return typing.get_type_hints(kind)
 
 
 def _fits(value: object, hint: object) -> bool:

@@ -27,7 +27,8 @@ from loopline.components.errors import InputError
 
 #: LOOPLINE_HOSTILE=full feeds eight times as much, from another seed each time.
 FULL = os.environ.get("LOOPLINE_HOSTILE") == "full"
-TIMES = 4 if FULL else 0.5
+LONG, SHORT = 4, 0.5
+TIMES = LONG if FULL else SHORT
 #: Seconds that one input may take. Nothing here takes one; the machine may be busy.
 LIMIT_S = 20
 #: MB of address space that inputs may take beyond what the process has when it begins.
@@ -91,7 +92,7 @@ def hammer(module: str, name: str, samples: Path) -> Tally:
     _CONTEXT.set_forkserver_preload(["hostile_preload"])
     ours, theirs = _CONTEXT.Pipe(duplex=False)
     said = tempfile.NamedTemporaryFile("w+")  # noqa: SIM115 - read where the process ended badly
-    process = _CONTEXT.Process(target=_feed, args=(theirs, module, name, str(samples), said.name))
+    process = _CONTEXT.Process(target=_feed, args=(theirs, module, name, str(samples), said.name, FULL))
     process.start()
     theirs.close()
     try:
@@ -108,7 +109,7 @@ def hammer(module: str, name: str, samples: Path) -> Tally:
         process.join()
 
 
-def _feed(pipe, module: str, name: str, samples: str, notes: str) -> None:
+def _feed(pipe, module: str, name: str, samples: str, notes: str, full: bool) -> None:
     global _NOTES
     _NOTES = open(notes, "w")  # noqa: SIM115 - as long as the process lives
     faulthandler.register(signal.SIGUSR1, _NOTES, all_threads=True, chain=False)
@@ -122,17 +123,17 @@ def _feed(pipe, module: str, name: str, samples: str, notes: str) -> None:
         os.chdir(folder)
         os.environ["LOOPLINE_HOME"] = f"{folder}/home"
         target = importlib.import_module(module).targets(Path(samples))[name]
-        pipe.send(_run(target))
+        pipe.send(_run(target, round(target.count * (LONG if full else SHORT)), full))
 
 
-def _run(target: Target) -> Tally:
-    tally, count = Tally(), round(target.count * TIMES)
+def _run(target: Target, count: int, full: bool) -> Tally:
+    tally = Tally()
 
     @settings(
         max_examples=count,
         deadline=None,
         database=None,
-        derandomize=not FULL,
+        derandomize=not full,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,

@@ -155,10 +155,8 @@ def _read_header(data: bytes, delimiter: str, file: str) -> tuple[tuple[str, ...
         taken.clear()
         try:
             names = next(reader)
-        except (
-            csv.Error,
-            StopIteration,
-        ) as error:  # a name of more than 131,072 characters, or nothing but empty lines
+        except (csv.Error, StopIteration) as error:
+            # A name of more than 131,072 characters, or nothing but empty lines.
             reason = str(error) or "it has none"
             raise InputError(
                 f"The header of {file} cannot be read ({reason}): give CSV with a line of names."

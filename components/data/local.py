@@ -11,7 +11,7 @@ from loopline.components.errors import AbsentError, InputError
 #: Files of a folder or glob that are looked at. Whoever names / by mistake would wait for the whole disk.
 MOST_FILES = 1_000_000
 #: What the kernel says of this process, its environment among it, and what Kubernetes mounts for it to log in with.
-_PRIVATE = tuple(map(Path, ("/proc", "/sys", "/dev", "/run/secrets", "/var/run/secrets")))
+_PRIVATE = tuple(map(Path, ("/proc", "/sys", "/run/secrets", "/var/run/secrets")))
 
 
 def find_files(path: str) -> list[Path]:

@@ -273,7 +273,9 @@ def _open_member(name: str, stream: BinaryIO) -> tuple[BinaryIO, int]:
         names = [one for one in archive.namelist() if not one.endswith("/") and not one.startswith("__MACOSX/")]
         if len(names) != 1:
             raise InputError(f"{name} holds {len(names)} files: give a zip with exactly one, or unpack it.")
-        return archive.open(names[0]), archive.getinfo(names[0]).compress_size
+        # The archive says itself how large its member is packed: not larger than it is itself.
+        packed = min(archive.getinfo(names[0]).compress_size, stream.seek(0, io.SEEK_END))
+        return archive.open(names[0]), packed
     except InputError:
         raise
     except Exception as error:  # zipfile raises most of what there is for an archive that is damaged
