@@ -16,7 +16,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,9 @@ LIMIT_S = 20
 #: MB of address space that inputs may take beyond what the process has when it begins.
 LIMIT_MB = 3_000
 #: Characters of the longest sentence: what is quoted in one has to be cut where it is long.
-LONGEST = 20_000
+LONGEST = 4_000
+#: Seconds that a target may take in all.
+PATIENCE_S = 1_200
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -81,35 +83,43 @@ class SentenceError(AssertionError):
     """What is said of a bad input is not for people."""
 
 
-def hammer(module: str, name: str, samples: Path) -> Tally:
-    """Feed a target in a process of its own.
+def hammer(module: str, names: Sequence[str], samples: Path) -> dict[str, Tally]:
+    """Feed targets, one after the other, in a process of their own.
 
     Args:
-        module: The module of tests whose ``targets`` has it.
-        name: The target.
+        module: The module of tests whose ``targets`` has them.
+        names: The targets.
         samples: The folder of samples that ``targets`` takes.
+
+    Returns:
+        What came of each; the one that ended the process is the last.
     """
     _CONTEXT.set_forkserver_preload(["hostile_preload"])
     ours, theirs = _CONTEXT.Pipe(duplex=False)
-    said = tempfile.NamedTemporaryFile("w+")  # noqa: SIM115 - read where the process ended badly
-    process = _CONTEXT.Process(target=_feed, args=(theirs, module, name, str(samples), said.name, FULL))
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(300):
-            os.kill(process.pid, signal.SIGUSR1)  # faulthandler says where it is
-            process.join(2)
-            return Tally(problem=f"{name} hangs: {Path(said.name).read_text()[-6000:]}")
-        return ours.recv()
-    except EOFError:
-        process.join()
-        return Tally(problem=f"{name} ended the process with {process.exitcode}: {Path(said.name).read_text()[-6000:]}")
-    finally:
-        process.kill()
-        process.join()
+    tallies = {}
+    with tempfile.NamedTemporaryFile("w+") as notes:
+        process = _CONTEXT.Process(target=_feed, args=(theirs, module, names, str(samples), notes.name, FULL))
+        process.start()
+        theirs.close()
+        try:
+            for name in names:
+                if not ours.poll(PATIENCE_S):
+                    os.kill(process.pid, signal.SIGUSR1)  # faulthandler says where it is
+                    process.join(2)
+                    tallies[name] = Tally(problem=f"{name} hangs: {Path(notes.name).read_text()[-6000:]}")
+                    break
+                tallies[name] = ours.recv()
+        except EOFError:
+            process.join()
+            said = Path(notes.name).read_text()[-6000:]
+            tallies[name] = Tally(problem=f"{name} ended the process with {process.exitcode}: {said}")
+        finally:
+            process.kill()
+            process.join()
+    return tallies
 
 
-def _feed(pipe, module: str, name: str, samples: str, notes: str, full: bool) -> None:
+def _feed(pipe, module: str, names: Sequence[str], samples: str, notes: str, full: bool) -> None:
     global _NOTES
     _NOTES = open(notes, "w")  # noqa: SIM115 - as long as the process lives
     faulthandler.register(signal.SIGUSR1, _NOTES, all_threads=True, chain=False)
@@ -122,8 +132,9 @@ def _feed(pipe, module: str, name: str, samples: str, notes: str, full: bool) ->
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         os.chdir(folder)
         os.environ["LOOPLINE_HOME"] = f"{folder}/home"
-        target = importlib.import_module(module).targets(Path(samples))[name]
-        pipe.send(_run(target, round(target.count * (LONG if full else SHORT)), full))
+        targets = importlib.import_module(module).targets(Path(samples))
+        for name in names:
+            pipe.send(_run(targets[name], round(targets[name].count * (LONG if full else SHORT)), full))
 
 
 def _run(target: Target, count: int, full: bool) -> Tally:
