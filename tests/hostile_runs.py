@@ -23,14 +23,15 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from loopline.components.environment import environment
 from loopline.components.errors import InputError
 
 #: LOOPLINE_HOSTILE=full feeds eight times as much, from another seed each time.
 FULL = os.environ.get("LOOPLINE_HOSTILE") == "full"
 LONG, SHORT = 4, 0.5
 TIMES = LONG if FULL else SHORT
-#: Seconds that one input may take. Nothing here takes one; the machine may be busy.
-LIMIT_S = 20
+#: Seconds of the processor that one input may take, and seconds by the clock: the machine may be busy with others.
+LIMIT_S, WALL_S = 20, 300
 #: MB of address space that inputs may take beyond what the process has when it begins.
 LIMIT_MB = 3_000
 #: Characters of the longest sentence: what is quoted in one has to be cut where it is long.
@@ -99,7 +100,11 @@ def hammer(module: str, names: Sequence[str], samples: Path) -> dict[str, Tally]
     tallies = {}
     with tempfile.NamedTemporaryFile("w+") as notes:
         process = _CONTEXT.Process(target=_feed, args=(theirs, module, names, str(samples), notes.name, FULL))
-        process.start()
+        # The server that forks is told by this where to find what it imports first.
+        with environment(
+            {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+        ):
+            process.start()
         theirs.close()
         try:
             for name in names:
@@ -183,20 +188,23 @@ def within_limits() -> Iterator[None]:
     """Raise where a block takes too long or too much memory."""
     base = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGALRM, _ring)
-    signal.alarm(LIMIT_S)
+    before = {number: signal.signal(number, _ring) for number in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
+    signal.alarm(WALL_S)
     resource.setrlimit(resource.RLIMIT_AS, (base + LIMIT_MB * 2**20, hard))
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _ring(*_) -> None:
     """End the process where it is: an exception might be handled there, or Hypothesis would try it again."""
-    print(f"the input above took more than {LIMIT_S} s", file=_NOTES, flush=True)
+    print(f"the input above took more than {LIMIT_S} s of the processor, or {WALL_S} s", file=_NOTES, flush=True)
     faulthandler.dump_traceback(_NOTES, all_threads=True)
     os._exit(1)
 
