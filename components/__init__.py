@@ -9,11 +9,10 @@ import os
 
 from loopline.components import endings
 from loopline.components.environment import settle
+from loopline.components.errors import plain
 from loopline.components.secrecy import hide
 
 settle()
-
-from loopline.components.errors import plain
 
 #: Every public component and the stage it belongs to.
 STAGES = {

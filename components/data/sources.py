@@ -153,8 +153,8 @@ def _open_web(uri: str, name: str) -> BinaryIO:
     # requests honors proxies and .netrc.
     verify = ca_bundle() or True
     try:
-        # However long the server asks to wait, a step that waits for hours is one that hangs. A connection that breaks is
-        # not tried again: urllib3 would log the address, with what is secret in its query.
+        # However long the server asks to wait, a step that waits for hours is one that hangs. A connection that breaks
+        # is not tried again: urllib3 would log the address, with what is secret in its query.
         retries = Retry(
             total=2, connect=0, read=0, other=0, backoff_factor=0.2, status_forcelist=AWAY,
             respect_retry_after_header=False, raise_on_status=False,
