@@ -80,6 +80,8 @@ environment:
                         LOOPLINE_HOME); LOOPLINE_REQUIRE_APPROVAL=true asks for one whatever a run says
   LOOPLINE_APPROVER_KEY
                         an approver's private key, as PEM or a path, for `loopline approve`
+  LOOPLINE_ALLOW_HOSTS  hosts, addresses and networks, comma-separated, that may be connected to from a pod although
+                        they are link-local, a metadata service or the pod's own
   REGISTRY_AUTH_FILE, DOCKER_CONFIG
                         credentials of container registries
   KF_PIPELINES_ENDPOINT, KF_PIPELINES_SA_TOKEN_PATH, KF_PIPELINES_SSL_SA_CERTS
