@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from loopline.components import secrecy
 from loopline.components.data.tables import write_table
 from loopline.components.environment import QUIET_THREADS
 
@@ -37,6 +38,8 @@ def clean_environment(monkeypatch, tmp_path):
         if name.startswith(_PREFIXES):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LOOPLINE_HOME", str(tmp_path / "home"))
+    # What one test's login hides may be a word of another's sentence.
+    monkeypatch.setattr(secrecy, "_read", set())
 
 
 @pytest.fixture(autouse=True)

@@ -120,7 +120,7 @@ import os, sys
 os.umask(int(sys.argv[2], 8))
 from loopline.components.delivery.build import build_image
 if len(sys.argv) > 3:  # become another user: here, because that one may not read where Python is installed
-    import loopline.components.delivery.layout, modelcar_base_image.constants
+    import email.parser, loopline.components.delivery.layout, modelcar_base_image.constants
     os.setgroups([])
     os.setgid(0)
     os.setuid(int(sys.argv[3]))

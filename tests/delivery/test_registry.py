@@ -60,7 +60,7 @@ def test_a_login_is_asked_for_and_a_wrong_or_expired_one_is_named(small_model, t
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login))
         pushed = build_image(small_model, image=image)
         fetch_image(pushed, tmp_path / "fetched")
-        write_login(login, running.host, password="wrong")
+        write_login(login, running.host, password="no longer")
         assert f"refuses the login in {login}: it is wrong or has expired" in refused(small_model, image)
         write_login(login, running.host)
         build_image(small_model, image=image)

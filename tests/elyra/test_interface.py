@@ -50,6 +50,7 @@ def _as_two(inputs: dict, many: str) -> dict:
 UNLIKE = {
     "validate_data": lambda inputs: {key: value for key, value in inputs.items() if key != "schema"},
     **{name: functools.partial(_as_two, many=many) for name, many in LISTS.items()},
+    "promote_to_site": lambda inputs: {**inputs, "require_approval": Input("String", "false")},
     "run_trials": lambda inputs: {**inputs, "prune": Input("String", "true")},
     "train_sklearn": lambda inputs: {**inputs, "allow_pickle": Input("String", "false")},
 }
