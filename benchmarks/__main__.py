@@ -18,9 +18,6 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.render import render_page, render_section
 from benchmarks.result import RESULTS, Result, Text, describe_machine, describe_versions, load_results, today
 
-#: A benchmark that takes longer is ended, so that the others get their turn.
-_LIMIT_S = 1800
-
 
 def main(words: list[str] | None = None) -> int:
     """Run the benchmarks named on the command line, the quick ones when none is."""
@@ -69,12 +66,12 @@ def _run_apart(name: str) -> bool:
     words = [sys.executable, "-m", "benchmarks", "--here", name]
     with subprocess.Popen(words, cwd=measure.ROOT, start_new_session=True) as process:
         try:
-            code = process.wait(_LIMIT_S)
+            code = process.wait(BENCHMARKS[name].limit_s)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, KeyboardInterrupt):
                 raise
-            code = f"stopped after {_LIMIT_S} s"
+            code = f"stopped after {BENCHMARKS[name].limit_s} s"
     if code:
         print(f"{name} failed ({code}).", file=sys.stderr, flush=True)
         return False

@@ -14,12 +14,14 @@ class Benchmark:
         module: Under ``benchmarks``; its ``run()`` returns Markdown, or a list of Text, Table and Curve.
         quick: Whether it runs when none is named; those that do are meant to take less than 25 minutes together.
         options: Keyword arguments of ``run``.
+        limit_s: Seconds after which it is ended, so that the others get their turn.
     """
 
     title: str
     module: str
     quick: bool = True
     options: dict | None = None
+    limit_s: int = 1800
 
     def load(self) -> Callable:
         """Import the module; returns its ``run``."""
@@ -45,7 +47,7 @@ BENCHMARKS = {
     "rows": Benchmark("The steps of training as rows grow", "growth"),
     "columns": Benchmark("The steps of training as columns grow", "growth_columns"),
     "partitions": Benchmark("Preparing a table in partitions", "partitions"),
-    "outofcore": Benchmark("The training pipeline on 100 million rows", "out_of_core", quick=False),
+    "outofcore": Benchmark("The training pipeline on 100 million rows", "out_of_core", quick=False, limit_s=4 * 3600),
     "scoring": Benchmark("Batch scoring of the flights", "scoring", options={"models": ("example",)}),
     "drift": Benchmark("Drift between two tables", "drift_speed"),
     "drift-large": Benchmark(

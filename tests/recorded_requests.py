@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 #: Where the code is that is shipped.
 _SHIPPED = [ROOT / folder for folder in ("components", "pipelines", "deploy", "examples")]
+#: What only passes requests on.
+_TRANSPORTS = ("GuardedAdapter.send", "connect.Patient.request")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def recording() -> Iterator[list[Request]]:
 def _functions(frame) -> Iterator[str]:
     while frame:
         file = Path(frame.f_code.co_filename)
-        if any(file.is_relative_to(folder) for folder in _SHIPPED):
-            yield f"{file.relative_to(ROOT)}:{frame.f_code.co_qualname.replace('.<locals>', '')}"
+        name = frame.f_code.co_qualname.replace(".<locals>", "")
+        if name not in _TRANSPORTS and any(file.is_relative_to(folder) for folder in _SHIPPED):
+            yield f"{file.relative_to(ROOT)}:{name}"
         frame = frame.f_back
