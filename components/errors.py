@@ -78,22 +78,30 @@ def explain(error: BaseException) -> InputError | None:
         return error
     if not isinstance(error, OSError):
         return None
+    # That of a folder that is copied holds those of its files as text.
+    number = error.errno or errno_in(str(error))
     # Arrow's errors hold the whole story where others have the system's words.
-    said = os.strerror(error.errno) if error.errno else ""
+    said = os.strerror(number) if number else ""
     quoted = re.search(r"'(/[^']+)'", str(error))
     place = error.filename or (quoted[1] if quoted else "")
     where = f" {place}" if place else ""
-    if error.errno in _FULL:
+    if number in _FULL:
         return InputError(
             f"The disk is full{' at' if where else ''}{where} ({said}): make room or give the step more storage."
         )
-    if error.errno in _CLOSED:
+    if number in _CLOSED:
         return InputError(
             f"{place or 'A file'} may not be used ({said}): check its permissions, and that outputs, LOOPLINE_HOME and "
             "TMPDIR are in folders that can be written."
         )
-    if error.errno in _BROKEN:
+    if number in _BROKEN:
         return TemporaryError(f"The disk failed{' at' if where else ''}{where} ({said}): run the step again.")
     if "No usable temporary directory" in str(error):
         return InputError("There is no folder for temporary files: name one that can be written with TMPDIR.")
     return None
+
+
+def errno_in(text: str) -> int:
+    """Return the system's number of an error that a text quotes as Python writes it; 0 when there is none."""
+    found = re.search(r"\[Errno (\d+)\]", text)
+    return int(found[1]) if found else 0

@@ -18,6 +18,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -121,9 +122,21 @@ def writing_model(path: str | Path) -> Iterator[Path]:
         made = Path(aside) / "model"
         made.mkdir()
         yield made
-        if path.is_dir():
-            shutil.rmtree(path)
-        made.rename(path)
+        put_in_place(made, path)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename a directory to where it is looked for; what was there goes aside first, so that no half of it is seen.
+
+    Args:
+        made: The directory, on the same disk.
+        path: Where to.
+    """
+    old = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    if path.is_dir():
+        path.rename(old)
+    made.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_empty(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 
-from loopline.components.errors import InputError, TemporaryError
+from loopline.components.errors import InputError, TemporaryError, errno_in, explain
 from loopline.components.secrecy import hide, without_credentials
 
 #: The statuses with which a server says that it is busy or away for now, and how MLflow words them.
@@ -84,6 +84,11 @@ def explain_failure(error: Exception, uri: str) -> InputError:
             f"MLflow at {where} cannot be reached ({_cause(message)}): check MLFLOW_TRACKING_URI and that the server "
             "runs."
         )
+    # Files that are fetched: what a disk or folder refuses is none of the server's faults.
+    if number := errno_in(message):
+        refused = explain(OSError(number, ""))
+        if refused:
+            return refused
     return InputError(f"MLflow at {where} cannot do what is asked of it: {_shorten(message, 500)}")
 
 

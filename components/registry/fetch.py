@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.errors import InputError
-from loopline.components.model.directory import mark_absent, verify_model
+from loopline.components.model.directory import mark_absent, put_in_place, verify_model
 from loopline.components.registry.store import Store, open_store
 from loopline.components.registry.versions import DIGEST_TAG, check_name, find_aliases, find_version
 
@@ -91,9 +91,7 @@ def _download(store: Store, found: "ModelVersion", target: Path) -> Fetched:
                 f"Version {number} of {found.name!r} was registered as {expected} and holds {digest}: do not use it, "
                 "register the model anew."
             )
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.rename(target)
+        put_in_place(path, target)
     logger.info("fetched version %d of %s, %s", number, found.name, digest[:19])
     return Fetched(number, digest, found.run_id or "", _read_metrics(store, found.run_id))
 
