@@ -261,6 +261,13 @@ class World:
             "report": self.out("evaluate_model", "report"), "name": self.NAME, "pipeline_run": "run-1",
         }  # fmt: skip
 
+    def _write_model_card(self):
+        return {
+            "model": self.out("train_xgboost", "model"), "metrics": self.out("evaluate_model", "metrics"),
+            "verdict": self.out("compare_models", "verdict"), "name": self.NAME,
+            "version": self.value("register_model"),
+        }  # fmt: skip
+
     def _promote_model(self):
         return {"name": self.NAME, "version": self.value("register_model")}
 

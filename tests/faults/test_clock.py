@@ -53,7 +53,7 @@ def moved(place, mlflow, clock):
 @pytest.mark.parametrize("hours", [25, -25])
 def test_killed_with_one_clock_and_run_again_with_another(moved, mlflow, clock, component, hours):
     clock(0)
-    case = CASES[component](moved, mlflow, f"clock {next(_names)}", component)
+    case = CASES[component](moved, mlflow, f"clock-{next(_names)}", component)
     clock(hours)
     ended = case.run(Fault(death=3))
     assert ended.killed or ended.status == 0, ended.said
