@@ -7,6 +7,7 @@ import yaml
 
 import loopline.compiled
 from loopline.components.arguments import convert_arguments
+from loopline.components.documents import reading
 from loopline.components.errors import InputError
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -68,23 +69,22 @@ class PipelineFile:
                 f"There is no pipeline {str(pipeline)!r}: choose one of {', '.join(compiled_names())}, or give the "
                 "path of a compiled YAML."
             )
-        try:
+        with reading(path, "a compiled pipeline", "write one with `loopline compile`"):
             document = next(iter(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER)))
             info, inputs = document["pipelineInfo"], document["root"].get("inputDefinitions", {})
-        except (yaml.YAMLError, KeyError, TypeError, StopIteration, UnicodeDecodeError):
-            raise InputError(f"{path} is not a compiled pipeline: write one with `loopline compile`.") from None
-        parameters = [
-            Parameter(
-                name,
-                entry["parameterType"],
-                entry.get("defaultValue"),
-                "defaultValue" not in entry and not entry.get("isOptional", False),
-                " ".join(entry.get("description", "").split()),
-            )
-            for name, entry in inputs.get("parameters", {}).items()
-        ]
+            title, description = str(info["name"]), str(info.get("description", ""))
+            parameters = [
+                Parameter(
+                    name,
+                    entry["parameterType"],
+                    entry.get("defaultValue"),
+                    "defaultValue" not in entry and not entry.get("isOptional", False),
+                    " ".join(entry.get("description", "").split()),
+                )
+                for name, entry in inputs.get("parameters", {}).items()
+            ]
         parameters.sort(key=lambda parameter: not parameter.required)
-        return cls(path, info["name"], info.get("description", ""), tuple(parameters))
+        return cls(path, title, description, tuple(parameters))
 
     def convert(self, arguments: dict) -> dict:
         """Check and convert arguments.

@@ -28,7 +28,7 @@ FILES = {
     "prepared": "prepared", "traffic": "traffic.parquet",
     "counts": "counts.json", "drift": "drift.json", "performance": "performance.json", "service": "service.json",
     "summary": "summary.npz",
-    "decision": "decision.json", "ran": "ran.json",
+    "decision": "decision.json", "ran": "ran.json", "verdict": "verdict.json",
 }  # fmt: skip
 
 
@@ -63,6 +63,8 @@ def _train_and_judge(folder: Path) -> None:
     run(folder, "split_data", data=folder / "table.parquet")
     run(folder, "train_sklearn", model=folder / "linear", metrics=folder / "linear.json", name="flights")
     run(folder, "evaluate_model", bootstrap=0, importance_repeats=0)
+    both = {"challenger": folder / "model", "champion": folder / "model"}
+    run(folder, "compare_models", bootstrap=50, report=folder / "compared.html", **both)
     run(folder, "register_model", name="flights")
     run(folder, "promote_model", name="flights", version=1)
 

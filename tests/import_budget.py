@@ -44,7 +44,7 @@ ALLOWED = {
     "test_model_image": "matplotlib pandas pyarrow cryptography requests mlserver",
     "promote_to_site": "pyarrow cryptography requests",
     "check_site": "pandas pyarrow cryptography requests",
-    "rollback_site": "",
+    "rollback_site": "requests",
     "collect_traffic": "matplotlib pandas pyarrow",
     "list_windows": "pandas pyarrow",
     "summarize_traffic": "pandas pyarrow",

@@ -19,6 +19,7 @@ from loopline.components.data.split import SIDES, check_sides
 from loopline.components.data.tables import file_digest, folder_digest, read_table, write_table
 from loopline.components.data.validate import failed, none_left
 from loopline.components.data.validation_report import Findings, write_report
+from loopline.components.documents import reading
 
 logger = logging.getLogger("loopline")
 
@@ -77,7 +78,10 @@ def _place_late(folders: Sequence[Path], parts: Sequence[PartitionReport], plan:
     """Return the sides of each partition's rows that were kept apart."""
     if plan.split.method not in ("random", "stratified"):
         return [np.zeros(0, np.uint8) for _ in folders]
-    hashes = [np.load(folder / HASHES) for folder in folders]
+    hashes = []
+    for folder in folders:
+        with reading(folder / HASHES, "what prepare_partition keeps apart", "run prepare_partition again"):
+            hashes.append(np.load(folder / HASHES))
     known: dict = {}
     for label, counts in (entry for part in parts for entry in part.known.items()):
         known[label] = known.get(label, 0) + counts

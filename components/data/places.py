@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 from loopline.components.errors import InputError
 
+#: Bytes of a file's or folder's name on the file systems of Linux.
+_LONGEST = 255
+
 
 class Bucket(NamedTuple):
     """A place in S3.
@@ -60,6 +63,8 @@ def local_path(text: str, what: str) -> Path:
     try:
         if b"\0" in os.fsencode(text):
             raise ValueError("a NUL in it")
+        if any(len(os.fsencode(part)) > _LONGEST for part in text.split("/")):
+            raise ValueError(f"a part of it is longer than {_LONGEST} bytes")
         return Path(text).expanduser().absolute()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{what} {text!r} cannot be a path ({error}): name another one.") from None

@@ -132,8 +132,11 @@ class WebStream(io.RawIOBase):
 
 
 def _web_source(uri: str) -> Source:
-    parts = urlsplit(uri)
     name = safe_name(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise InputError(f"{name} is no address: write https://host/path.") from None
     if "@" in parts.netloc:
         raise InputError(
             f"The address of {name} holds a user name or password, which would be stored with the run: "

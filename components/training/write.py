@@ -16,7 +16,6 @@ from loopline.components.data.periods import table_periods
 from loopline.components.data.profile import profile_numbers, profile_table, save_profile
 from loopline.components.data.schema import Column, Schema
 from loopline.components.data.tables import open_parquet, read_batches, read_table, table_digest, write_table
-from loopline.components.errors import InputError
 from loopline.components.evaluation.metrics import score
 from loopline.components.model.directory import HELD_OUT, Manifest, seal_model, writing_model
 from loopline.components.model.predictor import ATOL, RTOL, Predictor, agree, feature_columns, open_predictor
@@ -252,7 +251,7 @@ def _try_onnx(path: Path, model: TrainedModel, manifest: Manifest, rows: pa.Tabl
     try:
         file.write_bytes(model.to_onnx())
         converted = open_predictor(path, manifest).predict(rows)
-    except (InputError, OSError):  # a full disk is no reason to write another format
+    except OSError:  # a full disk is no reason to write another format
         raise
     except Exception as error:  # the converters and the runtime raise types of their own, some bare Exception
         file.unlink(missing_ok=True)

@@ -114,7 +114,9 @@ LAUNCH = _server("get create delete")
 #: For each component what it needs; those that are not here need nothing.
 COMPONENTS: dict[str, tuple[Need, ...]] = {
     "load_model": (_mlflow("get list", "get"),),
-    "register_model": (_mlflow("get list create update", "get create update"),),
+    "register_model": (_mlflow("get list create update", "get list create update"),),
+    "write_model_card": (_mlflow("get list update", "get list update"),),
+    "update_model_card": (_mlflow("get list update", "get list update"),),
     "promote_model": (_CHANGE_MODELS,),
     "plan_sweep": (_mlflow("list", "get list create update"),),
     "run_trials": (_mlflow("list", "get list update"),),

@@ -68,7 +68,7 @@ def test_some_seconds_of_load_and_faults(tmp_path, monkeypatch):
     assert len(soak.samples) > 3 * 10 * 10
     assert {event.kind for event in soak.events} == {FAULT, OPERATION}
     assert len(soak.versions) >= 2 and any(sample.version == "2" for sample in soak.samples)
-    assert {"agent of the sites", "model server of datacenter"} <= {growth.name for growth in soak.memory}
+    assert "agent of the sites" in {growth.name for growth in soak.memory}
     assert json.loads((tmp_path / "report.json").read_text())["passed"] is True
     assert world.leftovers() == []
 

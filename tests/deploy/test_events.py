@@ -122,6 +122,7 @@ def test_images_are_pinned_and_steps_confined(manifests):
         assert step["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         }

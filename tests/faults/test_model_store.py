@@ -18,7 +18,7 @@ def make(world, mlflow):
     """Make a case of a component, with a name of its own in MLflow."""
 
     def case(component: str) -> Case:
-        return CASES[component](world, mlflow, f"case {next(_names)}", component)
+        return CASES[component](world, mlflow, f"case-{next(_names)}", component)
 
     return case
 

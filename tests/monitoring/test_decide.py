@@ -333,8 +333,8 @@ def test_what_is_unknown_is_null(judge):
         ("drift", None, "There is nothing at .*drift: pass the drift output of detect_drift"),
         ("drift", "<html>", "is not what detect_drift writes"),
         ("performance", '{"verdict": "worse"}', r"is not what measure_performance writes \(no metric\)"),
-        ("counts", "[1]", r"is not what collect_traffic writes \(no rows\)"),
-        ("service", "7", r"is not what check_service writes \(no object\)"),
+        ("counts", "[1]", r"is not what collect_traffic writes \(ValueError: it is a JSON list\)"),
+        ("service", "7", r"is not what check_service writes \(ValueError: it is a JSON int\)"),
     ],
 )
 def test_what_no_step_wrote_is_refused(tmp_path, document, text, message):

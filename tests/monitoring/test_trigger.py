@@ -284,6 +284,6 @@ def test_the_command_reads_what_the_runs_of_a_model_have_in_common(server, tmp_p
     assert server.runs[0]["runtime_config"]["parameters"] == given
     common.write_text("- uri")
     assert start_run.main(words) == 2
-    assert "are no YAML object" in capsys.readouterr().err
+    assert "is not a YAML object of parameters" in capsys.readouterr().err
     assert start_run.main(["start", "--pipeline=", *words[2:]]) == 0
     assert len(server.runs) == 1

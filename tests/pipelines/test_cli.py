@@ -47,7 +47,10 @@ def test_run_ends_with_what_it_made(bundled, tmp_path):
         (("run", "trainig"), "There is no pipeline 'trainig': choose one of batch-scoring, capacity, delivery,"),
         (("run", "training"), "Pipeline training needs 'name', 'target', 'uri': give each a value."),
         (("run", "training", "--param", "uri"), "--param 'uri' has no value: write --param name=value."),
-        (("run", "training", "--from-file", "nowhere.yaml"), "Parameter file 'nowhere.yaml' cannot be read"),
+        (
+            ("run", "training", "--from-file", "nowhere.yaml"),
+            "There is nothing at nowhere.yaml, which should be a file of parameters",
+        ),
         (("compile", "--image", "registry.example.com/step"), "is not pinned"),
         (("compile", "--image", "registry.example.com/step:latest"), "is not pinned"),
         (("compile", "--image", "localhost:5000/step"), "is not pinned"),

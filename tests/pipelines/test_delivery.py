@@ -9,7 +9,9 @@ from delivery_models import train_small
 from delivery_registry import run_registry
 from registry_models import make_model
 
+from loopline.components.delivery.attestation import verify_tested
 from loopline.components.delivery.git import default_repository
+from loopline.components.errors import InputError
 from loopline.components.registry.register import register
 from loopline.components.registry.versions import promote
 from loopline.pipelines.engine import run_pipeline
@@ -68,7 +70,8 @@ def test_champion_reaches_every_site_wave_by_wave_and_comes_back(tmp_path):
         trailers = _git("log", "-1", "--format=%(trailers:only,unfold)", "main")
         assert f"Image: {first.outputs['image']}" in trailers
         assert "Model-Version: 1" in trailers and "MLflow-Run: " in trailers and "Pipeline-Run: " in trailers
-        [report] = first.reports
+        report, card = sorted(first.reports)
+        assert card.name == "update-model-card-card.html" and "Approved by" in card.read_text()
         assert report.name == "test-model-image.html" and "passed" in report.read_text()
 
         promote("small", 2)
@@ -108,5 +111,7 @@ def test_an_image_that_fails_its_test_is_not_promoted(tmp_path):
     assert failure.value.step == "test-model-image" and "latency" in failure.value.message
     assert len(_git("log", "--format=%s", "main").splitlines()) == 1
     index = json.loads((tmp_path / "layout" / "index.json").read_text())
-    tags = [entry.get("annotations", {}).get("org.opencontainers.image.ref.name", "") for entry in index["manifests"]]
-    assert not [tag for tag in tags if tag.endswith(".att")]
+    tags = {entry["digest"]: entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]}
+    [built] = [digest for digest, tag in tags.items() if not tag.startswith("sha256-")]
+    with pytest.raises(InputError, match="is untested"):
+        verify_tested(f"oci:{tmp_path}/layout@{built}")

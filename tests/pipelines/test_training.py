@@ -51,7 +51,7 @@ def test_only_a_better_model_becomes_the_champion(bundled):
     assert metrics.metadata["roc_auc"] == pytest.approx(measured)
     assert verdict.metadata["verdict"] == "promote"
     names = {report.name for report in better.reports}
-    assert names == {"validate-data.html", "evaluate-model.html", "compare-models.html"}
+    assert names == {"validate-data.html", "evaluate-model.html", "compare-models.html", "write-model-card-card.html"}
 
 
 def test_champion_of_another_run_is_not_overwritten(bundled, tmp_path):
