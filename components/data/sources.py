@@ -27,7 +27,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 def is_private(url: str) -> bool:
     """Return whether nobody can listen on the way to an address: over https, or on this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address at all
+        return False
     return parts.scheme == "https" or parts.hostname in LOCAL_HOSTS
 
 

@@ -4,12 +4,13 @@ GitHub: https://docs.github.com/rest/pulls/pulls; GitLab: https://docs.gitlab.co
 https://docs.gitea.com/api, repository. The token is ``GIT_PASSWORD``.
 """
 
+import contextlib
 import logging
 import os
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -72,6 +73,10 @@ class Hosting:
         Raises:
             InputError: The service refuses or does not answer.
         """
+        with self._understood():
+            return self._find(head, base)
+
+    def _find(self, head: str, base: str) -> str:
         if self.provider == "gitlab":
             query = {"source_branch": head, "target_branch": base, "state": "opened"}
             found = self._call("GET", self._path, params=query)
@@ -113,7 +118,18 @@ class Hosting:
             if address := self.find(proposal.head, proposal.base):
                 return address
             raise InputError(str(error)) from None
-        return opened["web_url" if self.provider == "gitlab" else "html_url"]
+        with self._understood():
+            return opened["web_url" if self.provider == "gitlab" else "html_url"]
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Say that an answer is none of such a service where it has another form."""
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError):
+            raise InputError(
+                f"{self.provider} at {self.api} answers with something else than pull requests: check GIT_API_URL."
+            ) from None
 
     @property
     def _path(self) -> str:

@@ -236,7 +236,7 @@ def _load_onnx(file: Path, manifest: Manifest, features: Schema, threads: int = 
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong is raised, and said there
     options.intra_op_num_threads = threads
     # A thread that has nothing to do sleeps instead of taking the core that another process could use.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -113,7 +113,7 @@ LAUNCH = _server("get create delete")
 
 #: For each component what it needs; those that are not here need nothing.
 COMPONENTS: dict[str, tuple[Need, ...]] = {
-    "load_model": (_mlflow("get list", "get"),),
+    "load_model": (_mlflow("get list", "get list"),),
     "register_model": (_mlflow("get list create update", "get list create update"),),
     "write_model_card": (_mlflow("get list update", "get list update"),),
     "update_model_card": (_mlflow("get list update", "get list update"),),

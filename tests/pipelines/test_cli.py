@@ -49,7 +49,7 @@ def test_run_ends_with_what_it_made(bundled, tmp_path):
         (("run", "training", "--param", "uri"), "--param 'uri' has no value: write --param name=value."),
         (
             ("run", "training", "--from-file", "nowhere.yaml"),
-            "There is nothing at nowhere.yaml, which should be a file of parameters",
+            "There is nothing at nowhere.yaml, which should be",
         ),
         (("compile", "--image", "registry.example.com/step"), "is not pinned"),
         (("compile", "--image", "registry.example.com/step:latest"), "is not pinned"),
