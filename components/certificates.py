@@ -27,6 +27,11 @@ def explain(where: str, error: str, setting: str) -> str:
     return f"{where} does not speak TLS as it should: check host and port."
 
 
+def is_cut(error: str) -> bool:
+    """Return whether the connection just ended in the middle, which says nothing of a certificate."""
+    return "EOF" in error or "connection has been closed" in error
+
+
 def is_unknown(error: str) -> bool:
     """Return whether it is only the authority that is not known."""
     return "CERTIFICATE_VERIFY_FAILED" in error and not any(

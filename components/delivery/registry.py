@@ -17,6 +17,7 @@ import requests
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from loopline.components import certificates
 from loopline.components.addresses import guard
 from loopline.components.data.sources import LOCAL_HOSTS, WebStream
 from loopline.components.delivery.oci import (
@@ -246,9 +247,9 @@ class Registry:
         try:
             # verify again: CURL_CA_BUNDLE would win over the session's own.
             response = self._session.request(method, address, timeout=TIMEOUT_S, verify=self._session.verify, **request)
-        except requests.exceptions.SSLError as error:
-            raise self._untrusted(error) from None
         except (requests.exceptions.RequestException, OSError) as error:
+            if isinstance(error, requests.exceptions.SSLError) and not certificates.is_cut(str(error)):
+                raise self._untrusted(error) from None
             if method in _WRITES and not isinstance(error, requests.exceptions.ConnectTimeout):
                 raise _BrokenError(network_reason(error)) from None
             away = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
