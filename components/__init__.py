@@ -63,24 +63,18 @@ STAGES = {
 __all__ = list(STAGES)
 
 
-def _name_source(record: logging.LogRecord) -> bool:
+def _clean(record: logging.LogRecord) -> bool:
     """Mark Loopline's own log lines: kfp's executor prints every library's alike, without the logger's name.
 
-    A record is one line, whatever names and values it quotes.
+    A record is one line without secrets, whatever names, values and words of servers it quotes. They are hidden before
+    the line is cut to length: half a secret would not be known.
     """
-    if not str(record.msg).startswith("loopline: "):
-        record.msg, record.args = f"loopline: {plain(record.getMessage())}", ()
+    text = plain(hide(record.getMessage()))
+    record.msg, record.args = text if text.startswith("loopline: ") else f"loopline: {text}", ()
     return True
 
 
-def _hide_secrets(record: logging.LogRecord) -> bool:
-    """Keep secrets out of Loopline's own log lines, which quote what servers say."""
-    record.msg, record.args = hide(record.getMessage()), ()
-    return True
-
-
-logging.getLogger("loopline").addFilter(_name_source)
-logging.getLogger("loopline").addFilter(_hide_secrets)
+logging.getLogger("loopline").addFilter(_clean)
 
 if os.environ.get("_KFP_RUNTIME") == "true":  # the process of a step, started by KFP
     endings.install()
