@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
+from loopline.components.environment import on_cluster
 from loopline.components.errors import InputError
 
 #: Names, addresses and networks (``10.0.0.0/8``), comma-separated, that may be connected to all the same.
@@ -30,11 +31,6 @@ _METADATA = tuple(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def on_cluster() -> bool:
-    """Return whether this process runs in a pod: Kubernetes sets this variable in each."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 
 
 def check_address(host: str, address: str, loopback: bool = True) -> None:

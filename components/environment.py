@@ -29,6 +29,11 @@ def settle() -> None:
                 os.environ["MPLCONFIGDIR"] = str(folder)
 
 
+def on_cluster() -> bool:
+    """Return whether this process runs in a pod: Kubernetes sets this variable in each."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
 def home() -> Path:
     """Return Loopline's folder on this machine: ``LOOPLINE_HOME``, else ``.loopline`` in the working directory."""
     return Path(os.environ.get("LOOPLINE_HOME") or ".loopline").expanduser().absolute()
@@ -39,8 +44,7 @@ def home_is_kept() -> bool:
 
     A workbench is a pod as well, but its folder is a volume: NB_PREFIX is set by what starts workbenches.
     """
-    pod, workbench = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("NB_PREFIX")
-    return bool(os.environ.get("LOOPLINE_HOME") or workbench or not pod)
+    return bool(os.environ.get("LOOPLINE_HOME") or os.environ.get("NB_PREFIX") or not on_cluster())
 
 
 def ca_bundle() -> str:

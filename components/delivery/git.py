@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loopline.components.addresses import on_cluster, resolve
+from loopline.components.addresses import resolve
 from loopline.components.data.places import local_path
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
 from loopline.components.delivery.git_failures import AwayError, explain_git
-from loopline.components.environment import ca_bundle, home
+from loopline.components.environment import ca_bundle, home, on_cluster
 from loopline.components.errors import InputError
 
 #: Seconds that one git command may take.

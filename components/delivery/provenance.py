@@ -5,7 +5,6 @@ again gives the same digest and changes nothing.
 """
 
 import hashlib
-import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from loopline.components.delivery.oci import digits, encode
 from loopline.components.delivery.reference import ImageReference
 from loopline.components.delivery.statements import Kind, attach_statement, require_statement
 from loopline.components.delivery.store import Store, require_manifest
+from loopline.components.environment import on_cluster
 from loopline.components.errors import InputError
 from loopline.components.image import step_image
 from loopline.components.model.directory import Manifest
@@ -144,7 +144,7 @@ def _code() -> list[dict]:
         code["digest"] = {"gitCommit": revision.commit}
     if revision.changed:
         code["annotations"] = {"changed": "true"}
-    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+    if not on_cluster():
         return [code]
     name, _, digest = step_image().partition("@sha256:")
     step = {"name": "step image", "uri": f"oci://{name}"}
@@ -153,7 +153,7 @@ def _code() -> list[dict]:
 
 def _builder() -> str:
     """Name who built, which says how far to trust it: the steps of a namespace, or somebody's machine."""
-    if not os.environ.get("KUBERNETES_SERVICE_HOST"):
+    if not on_cluster():
         return f"{_BUILDER}/local"
     try:
         namespace = Path(ACCOUNT / "namespace").read_text(encoding="utf-8").strip()

@@ -7,6 +7,7 @@ import re
 import uuid
 from dataclasses import asdict, dataclass
 
+from loopline.components.environment import on_cluster
 from loopline.components.errors import InputError
 from loopline.components.parameters import parse_object
 from loopline.components.processors import processors
@@ -86,7 +87,7 @@ def plan_sweep(name: str, space: Space, workers: int = 0, pipeline_run: str = ""
         raise InputError(f"A sweep takes 1 to {_MOST_WORKERS} workers, or 0 to choose by itself, not {workers}.")
     _try_corners(space)
     # A workbench is a pod as well, but one in which the workers run side by side.
-    in_pods = bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and not os.environ.get("NB_PREFIX")
+    in_pods = on_cluster() and not os.environ.get("NB_PREFIX")
     count = min(workers or (_ON_CLUSTER if in_pods else min(_ON_MACHINE, processors())), space.count)
     together = 1 if in_pods else min(count, _ON_MACHINE)
     with open_store() as store:
