@@ -3,7 +3,6 @@
 import logging
 import math
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from loopline.components.errors import InputError
 from loopline.components.evaluation.cards import trials_card
 from loopline.components.evaluation.metrics import best_position, find_metric, resolve_direction
-from loopline.components.model.directory import Manifest, read_manifest
+from loopline.components.model.directory import Manifest, read_manifest, writing_model
 
 log = logging.getLogger("loopline")
 
@@ -88,17 +87,11 @@ def copy_model(source: str | Path, target: str | Path) -> None:
 
     Args:
         source: The directory.
-        target: Where to; replaced when it is an empty directory.
+        target: Where to; a model that was there before is replaced.
     """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
+    with writing_model(target) as made:
         # A link stays one, which whoever uses the model refuses: what it points to is not copied.
-        shutil.copytree(source, partial, symlinks=True)
-        partial.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, made, symlinks=True, dirs_exist_ok=True)
 
 
 def _validation_score(manifest: Manifest, metric: str, position: int) -> float:

@@ -1,13 +1,13 @@
 """What a model card is made of: what was measured, what people stated, and what vouches for the image."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loopline.components.data.schema import Schema
+from loopline.components.documents import read_json
 from loopline.components.errors import InputError
 from loopline.components.model.directory import Manifest
-from loopline.components.registry.failures import without_credentials
+from loopline.components.secrecy import without_credentials
 
 #: What people say of a model; what is empty is not stated.
 STATED = ("data_uri", "intended_use", "limits")
@@ -75,10 +75,7 @@ def read_evaluation(path: str | Path) -> dict:
     Raises:
         InputError: It is no evaluation.
     """
-    document = _read(path, "evaluation", "the metrics output of evaluate_model")
-    if not isinstance(document.get("metrics"), dict):
-        raise InputError(f"{path} is no evaluation: pass the metrics output of evaluate_model.")
-    return document
+    return _read(path, "metrics", dict, "evaluation", "the metrics output of evaluate_model")
 
 
 def read_verdict(path: str | Path) -> dict:
@@ -90,17 +87,15 @@ def read_verdict(path: str | Path) -> dict:
     Raises:
         InputError: It is no verdict.
     """
-    document = _read(path, "verdict", "the verdict output of compare_models")
-    if not isinstance(document.get("verdict"), str):
-        raise InputError(f"{path} is no verdict: pass the verdict output of compare_models.")
-    return document
+    return _read(path, "verdict", str, "verdict", "the verdict output of compare_models")
 
 
-def _read(path: str | Path, what: str, advice: str) -> dict:
+def _read(path: str | Path, key: str, kind: type, what: str, advice: str) -> dict:
+    """Read a document that has a value of some kind under a key."""
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError):
-        document = None
-    if not isinstance(document, dict):
+        document = {}
+    if not isinstance(document.get(key), kind):
         raise InputError(f"{path} is no {what}: pass {advice}.")
     return document

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopline.components.data.schema import Schema
-from loopline.components.documents import write_document
+from loopline.components.documents import read_json, write_document
 from loopline.components.errors import InputError
 from loopline.components.model.directory import verify_model
 from loopline.components.registry.card_facts import STATED, CardFacts, clean_statements, read_evaluation, read_verdict
@@ -164,12 +164,11 @@ def _read_facts(store: Store, version: "ModelVersion") -> dict:
             run_id=version.run_id, artifact_path=f"{FOLDER}/{FACTS}", dst_path=folder, tracking_uri=store.uri
         )
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            return read_json(path)
         except ValueError:
-            found = None
-    if not isinstance(found, dict):
-        raise InputError(f"{FOLDER}/{FACTS} of MLflow run {version.run_id} was changed: delete it, it is written anew.")
-    return found
+            raise InputError(
+                f"{FOLDER}/{FACTS} of MLflow run {version.run_id} was changed: delete it, it is written anew."
+            ) from None
 
 
 def _stated_of_champion(store: Store, name: str) -> dict[str, str]:
