@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from http_bodies import read_body
 
 from loopline.components.delivery.git import run_git
 
@@ -122,22 +123,12 @@ class GitHandler(http.server.BaseHTTPRequestHandler):
         expected = base64.b64encode(f"{self.server.user}:{self.server.password}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {expected}":
             return self._answer(401, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
-        return self._run(self._body())
+        return self._run(read_body(self))
 
     do_POST = do_GET
 
     def log_message(self, *arguments) -> None:
         pass
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
 
     def _run(self, body: bytes) -> None:
         path, _, query = self.path.partition("?")

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from http_bodies import read_body
+
 #: Bytes that are passed on at once.
 _PIECE = 65_536
 
@@ -263,7 +265,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         proxy = self.server.proxy
-        body = self._read_body()
+        body = read_body(self)
         rule = proxy.choose(self.command, self.path)
         if rule and rule.action == "answer":
             return self._answer_itself(rule)
@@ -284,17 +286,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return None
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
-
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(parts)
 
     def _ask(self, service, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """Ask the service, with the client's own headers: what it has signed stays as it is."""

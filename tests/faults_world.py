@@ -13,16 +13,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.csv
-import pytest
 from delivery_registry import make_certificate
 from faults_steps import Ended, Steps
 from minio import Minio
-from mlflow_server import run_server
+from mlflow_server import run_guarded_server
 from monitoring_models import FEATURES, START, make_events, write_traffic
 from monitoring_prometheus import Counters, answering
 from registry_models import free_port
@@ -42,22 +40,10 @@ def guarded_mlflow(folder: Path) -> Iterator[dict[str, str]]:
     MLflow checks a password so slowly that it is most of what a request takes. The stored one is therefore replaced by
     the same password with few rounds; everything else is as MLflow has it.
     """
-    if find_spec("flask_wtf") is None:
-        pytest.skip("there is no Flask-WTF here, which MLflow's basic authentication needs")
     from werkzeug.security import generate_password_hash
 
     folder.mkdir(parents=True)
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
-        f"admin_username = {_LOGIN[0]}\nadmin_password = {_LOGIN[1]}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    variables = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": _LOGIN[1],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret-canary-of-the-server",
-    }
-    with run_server(folder, ("--app-name", "basic-auth"), variables) as (url, _):
+    with run_guarded_server(folder, _LOGIN, "EDIT") as url:
         with contextlib.closing(sqlite3.connect(folder / "auth.db")) as users, users:
             quick = generate_password_hash(_LOGIN[1], "pbkdf2:sha256:1")
             users.execute("UPDATE users SET password_hash = ?", (quick,))

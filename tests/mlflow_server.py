@@ -7,8 +7,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from registry_models import free_port
 
 
@@ -43,6 +45,31 @@ def run_server(
         except subprocess.TimeoutExpired:  # it waits for connections that nobody closes
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def run_guarded_server(folder: Path, admin: tuple[str, str], permission: str) -> Iterator[str]:
+    """Run a server with MLflow's own basic authentication; yields its URL.
+
+    Args:
+        folder: The folder; the accounts are in ``auth.db`` there.
+        admin: Name and password of the administrator.
+        permission: What an account may do with what others made.
+    """
+    if find_spec("flask_wtf") is None:
+        pytest.skip("there is no Flask-WTF here, which MLflow's basic authentication needs")
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = {permission}\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
+        f"admin_username = {admin[0]}\nadmin_password = {admin[1]}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    variables = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": admin[1],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret-canary-of-the-server",
+    }
+    with run_server(folder, ("--app-name", "basic-auth"), variables) as (url, _):
+        yield url
 
 
 def _wait_until_ready(process: subprocess.Popen, port: int, log: Path) -> None:

@@ -17,7 +17,8 @@ from loopline.components.delivery.git_repository import Change, commit_change, o
 from loopline.components.delivery.release import Release, write_release_env
 from loopline.components.environment import environment, home
 from loopline.components.model.directory import read_manifest, seal_model
-from loopline.pipelines.sites.process import start_time
+from loopline.pipelines.sites import control
+from loopline.pipelines.sites.process import start_time, stop_agent
 from loopline.pipelines.sites.repository import init_config_repository
 from loopline.pipelines.sites.state import SiteState, read_states
 
@@ -49,6 +50,23 @@ class Images:
     untested: Release
     foreign: Release
     tampered: Release
+
+
+@contextlib.contextmanager
+def lasting_home(folder: Path) -> Iterator[Path]:
+    """A home, not made yet, that several tests share; its agent is stopped after the last of them."""
+    yield folder
+    with environment({"LOOPLINE_HOME": str(folder)}):
+        stop_agent()
+
+
+def serve_at_edge(images: Images) -> None:
+    """Start an agent in this home, unless it was, with one site, edge, that follows version 1."""
+    if not home().exists():
+        use_keys(images)
+        make_repository("edge")
+        commit_release(images.first, "edge")
+        control.up(interval_s=0.2)
 
 
 def build_images(folder: Path) -> Images:

@@ -6,13 +6,12 @@ Who may not register, who may not delete, and a server that is something else ar
 import re
 import sqlite3
 import threading
-from importlib.util import find_spec
 
 import pytest
 from delivery_registry import Handler, proxy
 from delivery_registry import run_server as run_small_server
 from doctor_runs import doctor
-from mlflow_server import run_server
+from mlflow_server import run_guarded_server, run_server
 
 from loopline.components.environment import environment
 from loopline.components.registry.store import open_store
@@ -31,19 +30,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """An MLflow server with basic authentication and one user beside the administrator: its address and its users."""
-    if find_spec("flask_wtf") is None:
-        pytest.skip("there is no Flask-WTF here, which MLflow's basic authentication needs")
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\nadmin_username = admin\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    variables = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": _ADMIN[1],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret-canary-of-the-server",
-    }
-    with run_server(folder, ("--app-name", "basic-auth"), variables) as (uri, _):
+    with run_guarded_server(tmp_path_factory.mktemp("guarded"), _ADMIN, "READ") as uri:
         with _as(_ADMIN):
             from mlflow.server.auth.client import AuthServiceClient
 

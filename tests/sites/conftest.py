@@ -3,7 +3,6 @@
 import pytest
 import sites_world
 
-from loopline.pipelines.sites import control
 from loopline.pipelines.sites.process import stop_agent
 
 
@@ -24,20 +23,13 @@ def sites(images):
 @pytest.fixture(scope="session")
 def shared_home(tmp_path_factory):
     """The home of the agent that several tests share; the agent is stopped after the last of them."""
-    home = tmp_path_factory.mktemp("shared") / "home"
-    yield home
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOOPLINE_HOME", str(home))
-        stop_agent()
+    with sites_world.lasting_home(tmp_path_factory.mktemp("shared") / "home") as folder:
+        yield folder
 
 
 @pytest.fixture
 def shared_agent(monkeypatch, shared_home, images):
     """An agent that several tests share; its one site, edge, serves version 1 before and after each."""
     monkeypatch.setenv("LOOPLINE_HOME", str(shared_home))
-    if not shared_home.exists():
-        sites_world.use_keys(images)
-        sites_world.make_repository("edge")
-        sites_world.commit_release(images.first, "edge")
-        control.up(interval_s=0.2)
+    sites_world.serve_at_edge(images)
     assert sites_world.site_state("edge").running == images.first.image

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 import pytest
 import requests
 from killed_runs import Death, complete, kill_run, running
+from sites_world import lasting_home
 
 from loopline.components.delivery.git import default_repository
 from loopline.components.environment import home
 from loopline.components.registry.store import open_store
 from loopline.components.registry.versions import list_versions
 from loopline.pipelines.sites import control
-from loopline.pipelines.sites.process import find_agent, stop_agent
+from loopline.pipelines.sites.process import find_agent
 from loopline.pipelines.sites.repository import init_config_repository
 from loopline.pipelines.sites.server import TRAFFIC_FLUSH_S
 from loopline.pipelines.sites.state import read_states
@@ -33,11 +34,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pr
 @pytest.fixture(scope="module")
 def shared_home(tmp_path_factory):
     """The home in which a model is trained, delivered and watched, test after test."""
-    folder = tmp_path_factory.mktemp("killed") / "home"
-    yield folder
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOOPLINE_HOME", str(folder))
-        stop_agent()
+    with lasting_home(tmp_path_factory.mktemp("killed") / "home") as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from loopline.components.delivery.golden import read_golden, replay
 from loopline.components.environment import home
 from loopline.pipelines import cli
 from loopline.pipelines.sites import control
-from loopline.pipelines.sites.process import find_agent, stop_agent
+from loopline.pipelines.sites.process import find_agent
 from loopline.pipelines.sites.state import DEGRADED, READY, read_states, sites_home
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are watched in /proc")
@@ -28,22 +28,15 @@ def site_images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared_home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sites") / "home"
-    yield folder
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOOPLINE_HOME", str(folder))
-        stop_agent()
+    with world.lasting_home(tmp_path_factory.mktemp("sites") / "home") as folder:
+        yield folder
 
 
 @pytest.fixture
 def edge(monkeypatch, shared_home, site_images):
     """An agent with one site, edge, that serves version 1 before and after each test."""
     monkeypatch.setenv("LOOPLINE_HOME", str(shared_home))
-    if not shared_home.exists():
-        world.use_keys(site_images)
-        world.make_repository("edge")
-        world.commit_release(site_images.first, "edge")
-        control.up(interval_s=0.2)
+    world.serve_at_edge(site_images)
     return world.wait_running("edge", site_images.first)
 
 
