@@ -1,10 +1,26 @@
-"""Why the certificate of a server is not taken, as a sentence."""
+"""Why a server cannot be spoken to over TLS, as a sentence and as the error to raise."""
+
+from loopline.components.errors import InputError, TemporaryError
 
 _OTHER_NAME = ("doesn't match", "Hostname mismatch", "IP address mismatch")
 
 
+def refusal(where: str, error: object, setting: str) -> InputError | TemporaryError:
+    """Return the error to raise where an encrypted connection does not come about.
+
+    Args:
+        where: The server's address.
+        error: What the TLS library said, or the error that holds it.
+        setting: The variable that names the file with the certificate authorities.
+
+    Returns:
+        A ``TemporaryError`` where the connection was only cut, and an ``InputError`` where trying again is no use.
+    """
+    return (TemporaryError if is_cut(str(error)) else InputError)(explain(where, str(error), setting))
+
+
 def explain(where: str, error: str, setting: str) -> str:
-    """Say what is wrong with a certificate, a colon, and what to do.
+    """Say what is wrong with a certificate or a connection, a colon, and what to do.
 
     Args:
         where: The server's address.
@@ -14,6 +30,8 @@ def explain(where: str, error: str, setting: str) -> str:
     Returns:
         The sentence.
     """
+    if is_cut(error):
+        return f"{where} ended the encrypted connection before it answered: try again."
     if "expired" in error:
         return f"The certificate of {where} has expired: renew it at the server, or set this machine's clock right."
     if "not yet valid" in error:

@@ -108,7 +108,7 @@ def open_connection(host: str, read_token: Callable[[], str], authorities: Itera
     # Only the authority that vouches for a certificate gets so far as to see what else is wrong with it.
     for problem in untrusted:
         if not certificates.is_unknown(problem) and not certificates.is_no_file(problem):
-            raise InputError(certificates.explain(host, problem, "KF_PIPELINES_SSL_SA_CERTS"))
+            raise certificates.refusal(host, problem, "KF_PIPELINES_SSL_SA_CERTS")
     raise InputError(
         f"The certificate of {host} is signed by an authority that is not known here: name the file of the authority "
         "in KF_PIPELINES_SSL_SA_CERTS."

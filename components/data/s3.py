@@ -190,7 +190,7 @@ def clear_errors(name: str, action: str = "read") -> Iterator[None]:
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, urllib3.exceptions.SSLError):
-            raise InputError(certificates.explain(endpoint, str(reason), "AWS_CA_BUNDLE")) from None
+            raise certificates.refusal(endpoint, reason, "AWS_CA_BUNDLE") from None
         if isinstance(reason, urllib3.exceptions.ResponseError):
             advice = f"it is busy or away ({reason}): try again"
         else:

@@ -168,7 +168,7 @@ def _open_web(uri: str, name: str) -> BinaryIO:
         with guard(requests.Session(), loopback=False, max_retries=retries) as session:
             response = session.get(uri, stream=True, timeout=TIMEOUT, verify=verify)
     except requests.exceptions.SSLError as error:
-        raise InputError(certificates.explain(name, str(error), "SSL_CERT_FILE")) from None
+        raise certificates.refusal(name, error, "SSL_CERT_FILE") from None
     except requests.exceptions.ConnectionError as error:
         raise TemporaryError(f"Cannot reach {name} ({_reason(error)}): check the address and the network.") from None
     except (requests.exceptions.RequestException, OSError) as error:

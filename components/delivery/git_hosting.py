@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
+from loopline.components import certificates
 from loopline.components.addresses import guard
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.git import credentials
@@ -255,10 +256,10 @@ def _send(method: str, url: str, headers: Mapping[str, str], **content) -> reque
             return session.request(
                 method, url, auth=authorize, timeout=TIMEOUT_S, verify=verify, allow_redirects=False, **content
             )
-    except requests.exceptions.SSLError:
-        raise InputError(
-            f"The certificate of {host} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
-        ) from None
+    except requests.exceptions.SSLError as error:
+        if certificates.is_cut(str(error)):
+            raise _AwayError(f"{host} cut the connection") from None
+        raise certificates.refusal(host, error, "SSL_CERT_FILE") from None
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
         raise _AwayError(f"{host} does not answer ({type(error).__name__})") from None
     except (requests.exceptions.RequestException, OSError) as error:

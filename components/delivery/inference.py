@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import requests
 
+from loopline.components import certificates
 from loopline.components.addresses import guard
 from loopline.components.data.schema import Schema
 from loopline.components.data.sources import LOCAL_HOSTS, is_private
@@ -320,10 +321,8 @@ def _request(
         return session.request(
             method, url, json=body, auth=_authorize, timeout=timeout_s, verify=verify, allow_redirects=False
         )
-    except requests.exceptions.SSLError:
-        raise UnreachableError(
-            f"The certificate of {address} is not trusted: set SSL_CERT_FILE to a file with its certificate authority."
-        ) from None
+    except requests.exceptions.SSLError as error:
+        raise UnreachableError(certificates.explain(address, str(error), "SSL_CERT_FILE")) from None
     except requests.exceptions.RequestException as error:
         raise UnreachableError(f"No model server answers at {address} ({type(error).__name__}).") from None
     except OSError:

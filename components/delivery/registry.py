@@ -249,7 +249,7 @@ class Registry:
             response = self._session.request(method, address, timeout=TIMEOUT_S, verify=self._session.verify, **request)
         except (requests.exceptions.RequestException, OSError) as error:
             if isinstance(error, requests.exceptions.SSLError) and not certificates.is_cut(str(error)):
-                raise self._untrusted(error) from None
+                raise certificates.refusal(self._host, error, "SSL_CERT_FILE") from None
             if method in _WRITES and not isinstance(error, requests.exceptions.ConnectTimeout):
                 raise _BrokenError(network_reason(error)) from None
             away = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
@@ -268,14 +268,6 @@ class Registry:
         """Refuse where a registry that is spoken to over TLS leads out of it."""
         if self._root.startswith("https://") and not address.startswith("https://"):
             raise InputError(f"Registry {self._host} leads to a connection without encryption: use another one.")
-
-    def _untrusted(self, error: Exception) -> InputError:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return InputError(
-                f"The certificate of registry {self._host} is not trusted: set SSL_CERT_FILE to a file with its "
-                "certificate authority."
-            )
-        return InputError(f"Registry {self._host} does not speak TLS as it should: check host and port.")
 
     def _refusal(self, method: str, response: requests.Response) -> Exception:
         status, said = response.status_code, _first_error(response)

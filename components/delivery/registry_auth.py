@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from loopline.components import certificates
 from loopline.components.data.sources import LOCAL_HOSTS
 from loopline.components.delivery.credentials import ADVICE, load_credentials
 from loopline.components.errors import InputError, TemporaryError
@@ -92,7 +93,7 @@ class RegistryAuth(requests.auth.AuthBase):
             else:
                 response = session.get(address, params=asked, **options)
         except requests.exceptions.RequestException as error:
-            untrusted = isinstance(error, requests.exceptions.SSLError)
+            untrusted = isinstance(error, requests.exceptions.SSLError) and not certificates.is_cut(str(error))
             raise (InputError if untrusted else TemporaryError)(
                 f"The token server {server} of registry {self._host} cannot be asked ({network_reason(error)}): try "
                 "again later, or check the network, the proxy and SSL_CERT_FILE."
