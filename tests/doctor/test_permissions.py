@@ -34,7 +34,7 @@ def test_what_is_missing_is_mended_by_the_commands_that_are_told(cluster):
     mlflow = missing["MLflow"]
     assert "; get, list, create, update registeredmodels.mlflow.kubeflow.org. So " in mlflow["seen"]
     assert (
-        "load_model, plan_sweep, promote_model, register_model, run_trials (in batch-scoring, capacity, "
+        "promote_model, register_model, run_trials, update_model_card, write_model_card (in batch-scoring, capacity, "
         in mlflow["seen"]
     )
     assert "deploy/openshift allows the same" in mlflow["mend"]
