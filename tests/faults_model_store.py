@@ -8,6 +8,7 @@ from pathlib import Path
 from faults_steps import NONE, Ended, Fault
 from faults_world import World
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 
 from loopline.components.environment import environment
 from loopline.components.model.directory import read_manifest, verify_model
@@ -102,6 +103,42 @@ class Register(Case):
             models = self.ask(lambda client: client.search_logged_models([place]))
             states = Counter(model.status.value for model in models)
             assert states["READY"] == 1 and states["PENDING"] == 0, states
+
+
+class WriteCard(Case):
+    """A version tells of its card only where the whole card is."""
+
+    def prepare(self):
+        self._step("register_model", **{**self.world.inputs("register_model"), "name": self.name})
+        self.inputs |= {"name": self.name, "version": 1}
+
+    def facts(self, run: str) -> dict:
+        """Return what the card that is kept was written from, and see that the rest of it is there."""
+        with environment(self.store):
+            folder = download_artifacts(run_id=run, artifact_path="model-card")
+        assert sorted(one.name for one in Path(folder).iterdir()) == ["card.html", "card.md", "facts.json"]
+        return json.loads((Path(folder) / "facts.json").read_text())
+
+    def check(self, whole, ended=None):
+        [version] = self.versions()
+        told = "model-card/card.html" in (version.description or "")
+        if whole or told:
+            assert told and self.facts(version.run_id)["evaluation"]
+
+
+class UpdateCard(WriteCard):
+    """A version names its image only where the card does, and what the card said before stays."""
+
+    def prepare(self):
+        super().prepare()
+        self._step("write_model_card", **{**self.world.inputs("write_model_card"), "name": self.name, "version": 1})
+
+    def check(self, whole, ended=None):
+        super().check(True)
+        [version] = self.versions()
+        if whole or "loopline.image" in version.tags:
+            assert version.tags["loopline.image"] == self.inputs["image"]
+            assert self.facts(version.run_id)["image"] == self.inputs["image"]
 
 
 class Promote(Case):
@@ -247,6 +284,8 @@ class Check(Case):
 
 CASES = {
     "register_model": Register,
+    "write_model_card": WriteCard,
+    "update_model_card": UpdateCard,
     "promote_model": Promote,
     "load_model": Load,
     "annotate_model": Annotate,

@@ -20,13 +20,12 @@ from loopline.components.data.tables import read_table
 from loopline.components.interface import describe
 from loopline.components.model.directory import verify_model
 
-#: Those of delivery have tests of their own; training on several machines, the probe of a service, and the card of a
-#: delivered image write as others.
+#: Those of delivery have tests of their own; training on several machines and the probe of a service write as others.
 WRITERS = [
     name
     for name, stage in STAGES.items()
     if stage != "delivery"
-    and name not in ("train_distributed", "probe_capacity", "update_model_card")
+    and name not in ("train_distributed", "probe_capacity")
     and any(port.artifact for port in describe(name).outputs)
 ]
 pytestmark = pytest.mark.skipif(not ALL, reason="python3 make.py faults tries these: they take long")
