@@ -13,6 +13,7 @@ import yaml
 
 from benchmarks.measure import ROOT, markdown
 from benchmarks.result import Curve, Point, Result, Table, load_results
+from loopline.components.data.partitions import MOST_PARTITIONS
 
 PAGE = ROOT / "docs" / "scale.md"
 #: The results that the tables are computed from.
@@ -280,8 +281,8 @@ def _bends(measured: Measured) -> str:
         ],
         [
             "Iterations of one `ParallelFor`",
-            f"{ETCD_KB:g} kB / ({NODES} x {NODE_KB} kB)", f"{ETCD_KB / NODES / NODE_KB:,.0f} partitions, trials",
-            "Argo's node status offload, or more rows a partition (`most`)",
+            f"{ETCD_KB:g} kB / ({NODES} x {NODE_KB} kB)", f"{ETCD_KB / NODES / NODE_KB:,.0f} workers, windows",
+            f"Argo's node status offload; a table has {MOST_PARTITIONS} partitions at most, of more rows each",
         ],
         [
             "Promotions that wait for one another",
