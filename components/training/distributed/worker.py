@@ -100,7 +100,11 @@ def _work(place: Exchange, worker: int, scratch: Path) -> None:
 
 @contextlib.contextmanager
 def _joined(place: Exchange, worker: int, order: Order) -> Iterator[None]:
-    """Make this process one of XGBoost's workers: what it trains meanwhile, all train together."""
+    """Make this process one of XGBoost's workers: what it trains meanwhile, all train together.
+
+    After a failure nobody is told goodbye: the others would have to answer, and they may wait for this worker in
+    another place. The process has to end then, which closes its connections, and they see that.
+    """
     from xgboost import collective
     from xgboost.tracker import RabitTracker
 
@@ -110,10 +114,9 @@ def _joined(place: Exchange, worker: int, order: Order) -> Iterator[None]:
         tracker.start()
         place.write(TRACKER, json.dumps(tracker.worker_args()).encode())
     address = _wait_for(place, TRACKER)
-    with collective.CommunicatorContext(
-        **json.loads(address), dmlc_task_id=f"{worker:06}", dmlc_timeout=_OPERATION_S, dmlc_retry=5
-    ):
-        yield
+    collective.init(**json.loads(address), dmlc_task_id=f"{worker:06}", dmlc_timeout=_OPERATION_S, dmlc_retry=5)
+    yield
+    collective.finalize()
     if worker == 0:
         tracker.wait_for(_OPERATION_S)
 
