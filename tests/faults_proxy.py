@@ -166,6 +166,7 @@ class _Rule:
     status: int = 0
     retry_after: str = ""
     skip: int = 0
+    body: bytes = b""
 
     def fits(self, method: str, path: str) -> bool:
         return method in (self.method or method).split("|") and bool(re.search(self.path, path))
@@ -196,7 +197,9 @@ class HttpProxy:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_port}{self.service.path}"
 
-    def answer(self, status: int, times: int = 0, method: str = "", path: str = "", retry_after: str = "") -> None:
+    def answer(
+        self, status: int, times: int = 0, method: str = "", path: str = "", retry_after: str = "", body: bytes = b""
+    ) -> None:
         """Answer requests with an error; the service does not see them.
 
         Args:
@@ -205,8 +208,9 @@ class HttpProxy:
             method: Only of these methods, with ``|`` between; empty for all.
             path: Only where this regular expression is found in path and query.
             retry_after: The header of that name; empty for none.
+            body: What it says.
         """
-        self._order(_Rule("answer", times, method, path, status, retry_after))
+        self._order(_Rule("answer", times, method, path, status, retry_after, body=body))
 
     def lose(self, times: int = 0, method: str = "", path: str = "", skip: int = 0) -> None:
         """Let the service do what it is asked, and close the connection instead of passing its answer on.
@@ -306,8 +310,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response_only(rule.status)
         if rule.retry_after:
             self.send_header("Retry-After", rule.retry_after)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(rule.body)))
         self.end_headers()
+        self.wfile.write(rule.body)
 
     def _hang_up(self) -> None:
         self.close_connection = True

@@ -280,7 +280,10 @@ class Registry:
                 f"Registry {self._host} does not let this login {what} {self._repository}{said}: give it the right, or "
                 "use another login."
             )
-        if status in _AGAIN and method in _WRITES:
+        # The digests are right, so it is the registry that was reading what another build was writing: one that keeps
+        # files truncates them first.
+        halfway = "DIGEST_INVALID" in said
+        if (status in _AGAIN or halfway) and method in _WRITES:
             return _BrokenError(f"HTTP {status}{said}", _Retry().get_retry_after(response.raw) or 0.0)
         return (TemporaryError if status in _AGAIN else InputError)(
             f"Registry {self._host} answered HTTP {status} to {method} in {self._repository}{said}: check the "

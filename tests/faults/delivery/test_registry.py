@@ -7,6 +7,7 @@ whole, has the same digest, and leaves nothing twice.
 import base64
 import contextlib
 import itertools
+import json
 import os
 import threading
 import time
@@ -196,6 +197,18 @@ def test_a_registry_that_wants_to_be_left_alone_for_a_day_does_not_hold_up_a_ste
         build_image(small_model, new_repository(moody), light, version=3)
     assert sum(waited) <= 4 * registry_module.PATIENCE_S
     assert (max(waited) == registry_module.PATIENCE_S) == (retry_after != "soon")
+
+
+def test_a_registry_that_reads_what_another_build_is_writing_is_asked_again(
+    moody, expected_light, small_model, light, tmp_path
+):
+    """Debian's keeps its links in files that are empty for a moment while they are written, and then says this."""
+    said = {"code": "DIGEST_INVALID", "message": "provided digest did not match uploaded content"}
+    image = new_repository(moody)
+    moody.answer(400, times=2, method="PUT", path="/manifests/", body=json.dumps({"errors": [said]}).encode())
+    failed, built = build_until_whole(small_model, image, light)
+    assert (moody.met, failed) == (2, [])
+    expected_light.check(built, tags(moody, image), tmp_path / "fetched")
 
 
 @pytest.mark.parametrize("times", [1, 3])
