@@ -99,6 +99,14 @@ def running() -> set[int]:
     return found - {os.getpid()}
 
 
+def expect_running(*expected: int) -> None:
+    """Fail when others than these processes keep running; the agent starts git for a moment again and again."""
+    deadline = time.monotonic() + _GONE_S
+    while (found := running()) != set(expected):
+        assert time.monotonic() < deadline, [_command(pid) for pid in found.symmetric_difference(expected)]
+        time.sleep(0.05)
+
+
 def serving() -> set[int]:
     """Return the agent, where one runs, and what it has started: no run has."""
     agent = find_agent()

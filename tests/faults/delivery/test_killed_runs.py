@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 import requests
-from killed_runs import Death, complete, kill_run, running
+from killed_runs import Death, complete, expect_running, kill_run
 from sites_world import lasting_home
 
 from loopline.components.delivery.git import default_repository
@@ -73,7 +73,7 @@ def test_a_killed_training_registers_once(bundled):
     assert "version: 1" in said
     assert [version["version"] for version in list_versions("cells")] == [1]
     assert runs_of("cells") == ["FINISHED"]
-    assert running() == set()
+    expect_running()
 
 
 def test_a_killed_delivery_delivers_once():
@@ -96,7 +96,7 @@ def test_a_killed_delivery_delivers_once():
     named = [name for name in named if name]
     assert len(named) == len(set(named)) and sum(name.endswith(".att") for name in named) == 1 and "v1" in named
     assert not list((home() / "place").glob(".partial"))
-    assert running() == {agent.pid, state.pid}
+    expect_running(agent.pid, state.pid)
 
 
 def test_a_killed_monitoring_judges_a_window_once(bundled, tmp_path):
@@ -115,7 +115,7 @@ def test_a_killed_monitoring_judges_a_window_once(bundled, tmp_path):
     complete(words)
     assert runs_of("cells-monitoring") == ["FINISHED"]
     assert [version["version"] for version in list_versions("cells")] == [1]
-    assert running() == {find_agent().pid, state.pid}
+    expect_running(find_agent().pid, state.pid)
 
 
 def _send(url: str, table) -> None:
