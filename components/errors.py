@@ -101,6 +101,11 @@ def explain(error: BaseException) -> InputError | None:
     return None
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether an exception says that a disk has no more room, or a file may not grow."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def errno_in(text: str) -> int:
     """Return the system's number of an error that a text quotes as Python writes it; 0 when there is none."""
     found = re.search(r"\[Errno (\d+)\]", text)

@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import errno
 import json
 import logging
 import time
@@ -12,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loopline.components.environment import environment, home
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, is_full
 from loopline.pipelines.notebook import NotebookProgress, in_notebook
 from loopline.pipelines.progress import DISK_FULL, Progress, StepFailed, failure_of
 from loopline.pipelines.run import Run
@@ -43,7 +42,7 @@ def run_pipeline(pipeline: str | Path, arguments: dict, progress: Progress | Non
     try:
         return _run_here(source, values, progress)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise InputError(DISK_FULL) from None
         raise
 

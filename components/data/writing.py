@@ -1,7 +1,6 @@
 """Write tables so that a step that fails leaves nothing half-written."""
 
-import errno
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loopline.components.data.tables import BATCH_ROWS, abandon, file_digest, table_writer
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, is_full
 
 #: A row group is closed at this size even when it has few rows, which bounds memory for wide tables.
 GROUP_BYTES = 64 * 2**20
@@ -101,9 +100,8 @@ def _disk_full(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
-        free = shutil.disk_usage(path.parent).free
         raise InputError(
-            f"The disk is full at {path.parent} ({free / 2**20:,.0f} MB free): make room or give the step more storage."
+            f"The disk is full at {path.parent} ({os.strerror(error.errno)}): make room or give the step more storage."
         ) from None

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from loopline.components.environment import home, home_is_kept
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, is_full
 
 SECRET = "loopline-signing"
 _ADVICE = "make a pair with `cosign generate-key-pair`"
@@ -156,6 +156,8 @@ def _own_keys(folder: Path) -> Keys:
         if not public.exists():
             _write_once(public, public_pem(signer.public_key()), 0o644)
     except OSError as error:
+        if is_full(error):
+            raise  # the step says so
         raise InputError(
             f"The keys in {folder} cannot be used ({error.strerror}): set COSIGN_PRIVATE_KEY, or LOOPLINE_HOME to a "
             "folder that may be written."

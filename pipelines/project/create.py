@@ -1,13 +1,12 @@
 """Make a project: look at a table, decide, and write the folder whole or not at all."""
 
-import errno
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopline.components.errors import InputError
+from loopline.components.errors import InputError, is_full
 from loopline.components.registry.versions import check_name
 from loopline.pipelines.progress import DISK_FULL, shown_path
 from loopline.pipelines.project.files import monitoring_file, params_file
@@ -73,7 +72,7 @@ def create_project(folder: str | Path, data: str, target: str, name: str = "", c
         }
         _write(folder, files)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise InputError(DISK_FULL) from None
         raise
     return Project(folder, tuple(files), plan)
@@ -107,6 +106,6 @@ def _write(folder: Path, files: dict[str, str]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         for name in files if filled else ():
             (folder / name).unlink(missing_ok=True)
-        if not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if not isinstance(error, OSError) or is_full(error):
             raise
         raise InputError(f"{shown_path(folder)} cannot be written ({error.strerror}): give another folder.") from None
