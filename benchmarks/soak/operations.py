@@ -21,6 +21,8 @@ logger = logging.getLogger("loopline")
 
 #: How often an operation is repeated that a fault has spoiled.
 _REPEATS = 5
+#: Seconds to wait for a fault's end before that.
+_CALM_S = 30.0
 #: Seconds that the sites may take to write the rows they logged.
 _FLUSH_S = 3.0
 
@@ -65,9 +67,16 @@ class Operator(threading.Thread):
             elif self._journal.disturbed(event.start, event.end) and number < _REPEATS:
                 event.note, event.problem = f"spoiled by a fault, and repeated: {event.problem}", ""
                 logger.info("%s was spoiled by a fault: again", name)
+                self._await_calm()
                 continue
             logger.info("%s: %s", name, event.problem or event.note)
             return
+
+    def _await_calm(self) -> None:
+        """Wait for the end of a fault: as often as tries are made at once, all would meet the same one."""
+        end = time.monotonic() + _CALM_S
+        while (now := time.monotonic()) < end and self._journal.disturbed(now, now):
+            time.sleep(0.2)
 
     def _deliver(self) -> None:
         self._trained += 1
