@@ -152,17 +152,14 @@ def _keep(store: Store, facts: CardFacts, version: "ModelVersion", page: Path, t
 
 def _read_facts(store: Store, version: "ModelVersion") -> dict:
     """Return what the card that is there was written from; nothing when there is none."""
-    from mlflow.artifacts import download_artifacts
-
     if not version.run_id:
         return {}
     files = {one.path for one in store.client.list_artifacts(version.run_id, FOLDER)}
     if f"{FOLDER}/{FACTS}" not in files:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        path = download_artifacts(
-            run_id=version.run_id, artifact_path=f"{FOLDER}/{FACTS}", dst_path=folder, tracking_uri=store.uri
-        )
+        # Not mlflow.artifacts: that says of a full disk or a busy server that the path is wrong.
+        path = store.client.download_artifacts(version.run_id, f"{FOLDER}/{FACTS}", folder)
         try:
             return read_json(path)
         except ValueError:
