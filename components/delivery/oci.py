@@ -5,6 +5,7 @@ Specification: https://github.com/opencontainers/image-spec, version 1.1: descri
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -187,12 +188,20 @@ def parse(data: bytes, what: str) -> dict:
         InputError: It is no JSON object.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise InputError(f"The {what} is not a JSON object: the image is damaged, build it again.")
     return value
+
+
+def _finite(text: str) -> float:
+    """Read a number; NaN and what is beyond all numbers are no JSON, and could not be written again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def media_type(data: bytes, digest: str) -> str:

@@ -92,7 +92,9 @@ def test_a_digest_is_no_path(digest, tmp_path):
         pass
 
 
-@pytest.mark.parametrize("index", ["not json", "[]", '{"manifests": 1}', '{"manifests": [{}]}'])
+@pytest.mark.parametrize(
+    "index", ["not json", "[]", '{"manifests": 1}', '{"manifests": [{}]}', '{"size": NaN}', '{"size": 1e999}']
+)
 def test_a_damaged_index_is_named(index, tmp_path):
     (tmp_path / "index.json").write_text(index)
     with pytest.raises(InputError, match=r"is not a JSON object|is not a list of manifests|is not a descriptor"):
