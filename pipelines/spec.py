@@ -70,7 +70,8 @@ class PipelineFile:
                 "path of a compiled YAML."
             )
         with reading(path, "a compiled pipeline", "write one with `loopline compile`"):
-            document = next(iter(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER)))
+            # The others are what Kubernetes is asked for; whoever uploads the file reads them.
+            document, *_ = yaml.load_all(path.read_text(encoding="utf-8"), _LOADER)
             info, inputs = document["pipelineInfo"], document["root"].get("inputDefinitions", {})
             title, description = str(info["name"]), str(info.get("description", ""))
             parameters = [

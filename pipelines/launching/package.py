@@ -6,6 +6,7 @@ from functools import cached_property
 
 import yaml
 
+from loopline.components.documents import reading
 from loopline.components.errors import InputError
 from loopline.components.image import DEFAULT_IMAGE
 from loopline.pipelines.compile import check_image, replace_image
@@ -54,7 +55,10 @@ class Package:
         if image:
             check_image(image)
             text = replace_image(text, DEFAULT_IMAGE, image)
-        return cls(file, text if caching else _without_caching(text))
+        if not caching:
+            with reading(file.path, "a compiled pipeline", "write one with `loopline compile`"):
+                text = _without_caching(text)
+        return cls(file, text)
 
     @property
     def name(self) -> str:

@@ -92,11 +92,15 @@ def test_every_pipeline_can_be_submitted(server, name):
         (("training", *WORDS, "--step-image", "registry.example.com/step"), "is not pinned"),
         (("mine.yaml", "--step-image", IMAGE), "The step image is set in mine.yaml itself"),
         (("empty.yaml",), "empty.yaml is not a compiled pipeline"),
+        (("half.yaml",), "half.yaml is not a compiled pipeline"),
+        (("odd.yaml", "--no-caching"), "odd.yaml is not a compiled pipeline"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_sent(server, loopline, tmp_path, words, sentence):
     (tmp_path / "mine.yaml").write_text(COMPILED)
     (tmp_path / "empty.yaml").write_text("a: 1\n")
+    (tmp_path / "half.yaml").write_text(f"{COMPILED}\n---\na: b: c\n")
+    (tmp_path / "odd.yaml").write_text("pipelineInfo: {name: a}\nroot: {}\ncomponents: 3\n")
     done = loopline("submit", *words)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert sentence in done.stderr
