@@ -8,6 +8,7 @@ import numpy as np
 import xgboost
 
 from loopline.components.data.tables import BATCH_ROWS, read_batches
+from loopline.components.errors import InputError
 from loopline.components.model.predictor import encode_table
 from loopline.components.training.pages import PageFolder, quantized_bytes
 from loopline.components.training.plan import Plan
@@ -77,10 +78,27 @@ class TableBatches(xgboost.DataIter):
         while done < self._rows and (batch := next(self._batches, None)) is not None:
             if matrix is None:
                 matrix = np.empty((self._rows, len(self._types)), np.float32)
-            matrix[done : done + batch.num_rows] = encode_table(batch, self._plan.features)
+            encoded = encode_table(batch, self._plan.features)
+            _check_finite(encoded, self._plan.features.names)
+            matrix[done : done + batch.num_rows] = encoded
             labels.append(self._plan.encode_target(batch.column(self._plan.target)))
             done += batch.num_rows
         return None if matrix is None else (matrix[:done], np.concatenate(labels))
+
+
+def _check_finite(encoded: np.ndarray, names: list[str]) -> None:
+    """Refuse what XGBoost takes for no number.
+
+    Raises:
+        InputError: A value is infinite in single precision.
+    """
+    infinite = np.isinf(encoded).any(axis=0)
+    if infinite.any():
+        name = names[int(infinite.argmax())]
+        raise InputError(
+            f"Feature {name!r} has a value that is infinite, or beyond 3.4e38, where XGBoost's single precision ends: "
+            "set a minimum and maximum for it in expectations, or exclude it."
+        )
 
 
 def _page_rows(features: int) -> int:
@@ -111,7 +129,7 @@ def quantized(
         The matrix.
 
     Raises:
-        InputError: A label is missing, or the disk is full.
+        InputError: A label is missing, a feature is infinite, or the disk is full.
     """
     kind = xgboost.ExtMemQuantileDMatrix if pages else xgboost.QuantileDMatrix
     return kind(TableBatches(path, plan, class_weights, pages), max_bin=max_bin, ref=like)

@@ -83,6 +83,14 @@ def test_missing_target_values(tables):
     assert "missing in 1 row" in _refusal(train_boosted_trees, tables)
 
 
+@pytest.mark.parametrize("value", [float("inf"), -1e39])
+def test_a_feature_beyond_single_precision(tables, value):
+    table = make_table(3000, 1)
+    sizes = pa.array([value, *table["size"].to_pylist()[1:]])
+    write_table(tables.train, table.set_column(table.column_names.index("size"), "size", sizes))
+    assert "Feature 'size' has a value that is infinite, or beyond 3.4e38" in _refusal(train_boosted_trees, tables)
+
+
 def test_no_rows(tables):
     write_table(tables.train, make_table(0, 1))
     assert "has no rows" in _refusal(train_boosted_trees, tables)
