@@ -4,7 +4,6 @@ They take minutes, so that ``python3 make.py faults`` tries them and other runs 
 """
 
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,7 +60,20 @@ def _registered(name: str, versions: int = 1) -> None:
         found = store.client.search_model_versions(f"name = '{name}'")
     assert len(found) == versions
     assert {runs[version.run_id] for version in found} == {"FINISHED"}
-    assert Counter(runs.values())["RUNNING"] == 0
+    assert "RUNNING" not in runs.values()
+
+
+def _swept(name: str, trials: int) -> None:
+    """See that the last sweep was whole, and led to the one version that the same parameters lead to again."""
+    with open_store() as store:
+        place = store.client.get_experiment_by_name(name).experiment_id
+        runs = store.client.search_runs([place])
+        [version] = store.client.search_model_versions(f"name = '{name}'")
+    [registered] = [run for run in runs if run.info.run_id == version.run_id]
+    last = max((run for run in runs if "loopline.sweep" in run.data.tags), key=lambda run: run.info.start_time)
+    tried = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == last.info.run_id]
+    assert {run.info.status for run in (registered, last, *tried)} == {"FINISHED"}
+    assert sorted(run.data.tags["loopline.trial"] for run in tried) == [str(place) for place in range(trials)]
 
 
 def _scored(folder: Path) -> None:
@@ -97,9 +109,12 @@ CASES = {
         lambda _: _registered("parts"),
     ),
     "sweep": Case(
-        (*_TABLE, "--name=swept", "--rounds=4", "--trials=3", "--workers=2"),
+        (
+            *_TABLE, "--name=swept", "--rounds=4", "--workers=2",
+            '--parameter-sets=[{{"max_depth": 2}}, {{"max_depth": 3}}, {{"max_depth": 5}}]',
+        ),
         ("validate-data", "plan-sweep", "run-trials", "finish-sweep", "train-xgboost", *_JUDGED),
-        lambda _: _registered("swept"),
+        lambda _: _swept("swept", 3),
     ),
     "batch-scoring": Case(
         ("--name=flights", "--uri={files}/*.parquet", "--output={folder}/scored"),
