@@ -12,9 +12,11 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TextIO
@@ -50,6 +52,34 @@ class ForkedStep:
         # Nothing comes where the server itself was killed, and the system kills for want of memory.
         self.returncode = int(self._answers.readline() or -9)
         self._answers.close()
+
+
+class _FreshStep(subprocess.Popen):
+    """A step that is started by itself, with a folder for temporary files that goes when it has ended.
+
+    The shell line that kfp compiles makes one for the component's source and leaves it there: in a pod nobody minds.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]):
+        self._scratch = ""
+        with contextlib.suppress(OSError):  # the step says what is wrong with the folder that there is
+            self._scratch = tempfile.mkdtemp(prefix="loopline-step-", dir=environment.get("TMPDIR") or None)
+            environment = {**environment, "TMPDIR": self._scratch}
+        try:
+            super().__init__(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            )
+        except OSError:
+            self._clear()
+            raise
+
+    def __exit__(self, *error) -> None:
+        super().__exit__(*error)
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class _Server:
@@ -109,7 +139,7 @@ def warm_up() -> None:
             _server.start()
 
 
-def start_step(command: list[str], variables: dict[str, str]) -> "ForkedStep | subprocess.Popen":
+def start_step(command: list[str], variables: dict[str, str]) -> ForkedStep | subprocess.Popen:
     """Start a step.
 
     Args:
@@ -124,14 +154,7 @@ def start_step(command: list[str], variables: dict[str, str]) -> "ForkedStep | s
         order = {"program": command[3], "words": command[4:], "environment": environment, "folder": str(Path.cwd())}
         if step := _fork(order):
             return step
-    return subprocess.Popen(
-        _with_this_python(command),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-    )
+    return _FreshStep(_with_this_python(command), environment)
 
 
 def _can_fork() -> bool:

@@ -98,11 +98,14 @@ def test_steps_of_one_environment_come_from_one_server(yaml_file, monkeypatch):
     assert third["parent"] != first["parent"]
 
 
-def test_a_step_can_be_started_by_itself(yaml_file, monkeypatch):
+def test_a_step_can_be_started_by_itself(yaml_file, monkeypatch, tmp_path):
     monkeypatch.setenv("LOOPLINE_FRESH_STEPS", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     one = seen(yaml_file)
     assert not one["server"]
     assert one["waiting"] == "PASSIVE"
+    assert list((tmp_path / "temporary").iterdir()) == [], "what kfp's shell line makes is left"
 
 
 def test_what_is_not_kfps_own_line_is_run_as_it_is(yaml_file):
