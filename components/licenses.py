@@ -29,6 +29,7 @@ NOTED = {
 _READ = {
     "antlr4-python3-runtime": "BSD-3-Clause",
     "appnope": "BSD-2-Clause",
+    "atheris": "Apache-2.0",
     "cel-python": "Apache-2.0",
     "huey": "MIT",
     "modelcar-base-image": "NOASSERTION",

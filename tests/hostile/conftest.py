@@ -15,9 +15,13 @@ def samples(tmp_path_factory):
 def pytest_terminal_summary(terminalreporter):
     """Say how many inputs were fed."""
     found = [report.user_properties for report in terminalreporter.stats.get("passed", []) if report.user_properties]
-    fed, refused = (sum(value for entry in found for key, value in entry if key == name) for name in ("fed", "refused"))
+    fed, refused, fuzzed = (
+        sum(value for entry in found for key, value in entry if key == name) for name in ("fed", "refused", "fuzzed")
+    )
     if fed:
         terminalreporter.write_line(
             f"{fed:,} hostile inputs: {refused:,} refused in one sentence, {fed - refused:,} taken as they are, "
             "no traceback, none that hangs"
         )
+    if fuzzed:
+        terminalreporter.write_line(f"{fuzzed:,} inputs by coverage: no traceback, none that hangs")
