@@ -67,13 +67,16 @@ class Operator(threading.Thread):
             elif self._journal.disturbed(event.start, event.end) and number < _REPEATS:
                 event.note, event.problem = f"spoiled by a fault, and repeated: {event.problem}", ""
                 logger.info("%s was spoiled by a fault: again", name)
-                self._await_calm()
+                # What is down stays down meanwhile.
+                with self._journal.record(OPERATION, f"{name}: wait for the fault's end", sites, outage) as pause:
+                    pause.note = "waited"
+                    self._await_calm()
                 continue
             logger.info("%s: %s", name, event.problem or event.note)
             return
 
     def _await_calm(self) -> None:
-        """Wait for the end of a fault: as often as tries are made at once, all would meet the same one."""
+        """Wait for the end of a fault: tries that are made at once would all meet the same one."""
         end = time.monotonic() + _CALM_S
         while (now := time.monotonic()) < end and self._journal.disturbed(now, now):
             time.sleep(0.2)
