@@ -127,6 +127,23 @@ def runs_named(client, title: str) -> list:
     return sorted((run for run in named if run.state not in LOST), key=_age)
 
 
+def find_experiment(client, name: str) -> str:
+    """Return the id of an experiment, which is made when it is missing; who comes second takes what the first made.
+
+    Args:
+        client: What ``connect`` returned.
+        name: The experiment.
+    """
+    from kfp_server_api import ApiException
+
+    try:
+        return client.create_experiment(name).experiment_id
+    except ApiException as error:
+        if error.status != 409:
+            raise
+        return client.get_experiment(experiment_name=name).experiment_id
+
+
 def start_once(client, create: Callable, rivals: Callable[[], list]) -> tuple[object, bool]:
     """Start a run unless there is one that makes it needless.
 

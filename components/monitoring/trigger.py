@@ -85,9 +85,8 @@ def trigger(
     def create():
         # The client prints a link.
         with contextlib.redirect_stdout(io.StringIO()):
-            folder = client.create_experiment(experiment or pipeline)
             return client.run_pipeline(
-                folder.experiment_id,
+                pipeline_server.find_experiment(client, experiment or pipeline),
                 title,
                 params=arguments,
                 pipeline_id=chosen.pipeline_id,

@@ -8,7 +8,7 @@ from pathlib import Path
 from loopline.components.documents import read_json
 from loopline.components.errors import InputError
 from loopline.components.registry.store import open_store
-from loopline.components.registry.versions import CHAMPION, check_name, find_aliases, find_version
+from loopline.components.registry.versions import CHAMPION, check_name, find_aliases, find_version, tag_version
 
 logger = logging.getLogger("loopline")
 
@@ -48,7 +48,7 @@ def annotate(name: str, version: int, values: Mapping[str, str]) -> int:
         for key, value in values.items():
             tag, text = _PREFIX + key, str(value)[:_VALUE]
             if found.tags.get(tag) != text:
-                store.client.set_model_version_tag(name, str(number), tag, text)
+                tag_version(store, name, number, tag, text)
     logger.info("version %d of %s: %s", number, name, ", ".join(f"{key} {value}"[:80] for key, value in values.items()))
     return number
 

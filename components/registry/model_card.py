@@ -15,7 +15,14 @@ from loopline.components.registry.card_facts import STATED, CardFacts, clean_sta
 from loopline.components.registry.card_render import CARD_HINT, card_markdown, card_page, card_summary
 from loopline.components.registry.card_sections import card_sections
 from loopline.components.registry.store import Store, open_store
-from loopline.components.registry.versions import CHAMPION, DIGEST_TAG, check_name, find_aliases, find_version
+from loopline.components.registry.versions import (
+    CHAMPION,
+    DIGEST_TAG,
+    check_name,
+    find_aliases,
+    find_version,
+    tag_version,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -147,7 +154,7 @@ def _keep(store: Store, facts: CardFacts, version: "ModelVersion", page: Path, t
         client.update_model_version(facts.name, number, card_summary(facts, _DESCRIPTION))
     for tag, value in ((IMAGE_TAG, facts.image), (APPROVED_TAG, "; ".join(facts.approvals))):
         if value:
-            client.set_model_version_tag(facts.name, number, tag, value[:_TAG])
+            tag_version(store, facts.name, facts.version, tag, value[:_TAG])
 
 
 def _read_facts(store: Store, version: "ModelVersion") -> dict:

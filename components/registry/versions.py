@@ -16,6 +16,8 @@ logger = logging.getLogger("loopline")
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 #: The tag of a version that holds the digest of its model.
 DIGEST_TAG = "loopline.model_digest"
+#: How databases word that two have written the same row at once.
+_COLLISION = re.compile("UNIQUE constraint failed|duplicate key value|Duplicate entry", re.IGNORECASE)
 #: Characters of a name: it becomes that of folders and experiments, with more behind it.
 _LONGEST = 200
 
@@ -80,6 +82,28 @@ def find_version(store: Store, name: str, version: int) -> "ModelVersion | None"
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
+
+
+def tag_version(store: Store, name: str, version: int, tag: str, value: str) -> None:
+    """Set a tag of a version.
+
+    Of two that set a new one at the same moment, MLflow's database refuses the second, which then finds it there.
+
+    Args:
+        store: An open store.
+        name: The registered model.
+        version: The version.
+        tag: The tag's name.
+        value: What it says.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.set_model_version_tag(name, str(version), tag, value)
+    except MlflowException as error:
+        if not _COLLISION.search(str(error)):
+            raise
+        store.client.set_model_version_tag(name, str(version), tag, value)
 
 
 def find_digest(store: Store, name: str, digest: str) -> list[int]:
