@@ -10,7 +10,8 @@ from pathlib import Path
 
 import elyra
 import requests
-from registry_models import free_port
+
+from loopline.pipelines.sites.ports import free_port
 
 TOKEN = "token-of-the-test"
 #: Where the environment that Elyra is installed in keeps Jupyter's files.

@@ -23,9 +23,9 @@ from minio import Minio
 from mlflow_server import run_guarded_server
 from monitoring_models import FEATURES, START, make_events, write_traffic
 from monitoring_prometheus import Counters, answering
-from registry_models import free_port
 
 from loopline.components.data.tables import write_table
+from loopline.pipelines.sites.ports import free_port
 
 WINDOW = {"start": START.isoformat(), "end": (START + timedelta(hours=2)).isoformat()}
 #: What a run of a step may read from the environment: nothing of this machine's own.

@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import requests
-from registry_models import free_port
 from serving_models import IMAGE, launched, listening, release
 
 from loopline.components.data.schema import Column, Schema, kind_of
 from loopline.components.data.tables import write_table
 from loopline.components.training.train import train_boosted_trees
 from loopline.examples.flights.prepare import flights_with_weather
+from loopline.pipelines.sites.ports import free_port
 
 
 def train_flights(folder: Path) -> dict[int, Path]:

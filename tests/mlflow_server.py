@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from registry_models import free_port
+
+from loopline.pipelines.sites.ports import free_port
 
 
 @contextlib.contextmanager

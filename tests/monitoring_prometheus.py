@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from registry_models import free_port
+
+from loopline.pipelines.sites.ports import free_port
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="no prometheus here: install Debian's package prometheus"

@@ -1,7 +1,6 @@
-"""A small model directory, what evaluate_model would say about it, and a free port."""
+"""A small model directory, and what evaluate_model would say about it."""
 
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,9 +101,3 @@ def make_model(folder: Path, seed: int = 0, run: str = "run-1", distance: str = 
     )
     (folder / "report.html").write_text("<h1>Report</h1>")
     return Trained(model, folder / "metrics.json", folder / "report.html")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
-from registry_models import free_port
 
 from loopline.components.delivery.golden import Golden, read_golden
 from loopline.components.delivery.inference import build_request
 from loopline.components.model.directory import read_manifest
+from loopline.pipelines.sites.ports import free_port
 
 #: The image that a shared server is told it comes from.
 IMAGE = "sha256:" + "1" * 64

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from delivery_registry import make_certificate
-from registry_models import free_port
 from training_tables import make_table
 
 from loopline.components.delivery.inference import (
@@ -25,6 +24,7 @@ from loopline.components.delivery.inference import (
 from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest
 from loopline.components.model.predictor import load_predictor
+from loopline.pipelines.sites.ports import free_port
 
 
 def address(served, predict):

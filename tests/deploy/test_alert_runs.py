@@ -22,10 +22,10 @@ from manifest_schemas import ROOT, InvalidManifestError, build, check, need_crds
 from monitoring_prometheus import needs_prometheus, needs_pushgateway, pushgateway, running
 from openshift_manifests import FOLDER, built
 from pipeline_server import TOKEN, pipeline_server
-from registry_models import free_port
 from tekton import SECRETS, run_parameters, run_task
 
 from loopline.components.monitoring.gauges import JOB, push
+from loopline.pipelines.sites.ports import free_port
 from loopline.pipelines.spec import compiled_folder
 
 CONFIGS = {

@@ -18,9 +18,9 @@ from container_commands import running
 from manifest_schemas import ROOT, build, check, need_crds, need_kustomize
 from openshift_manifests import FOLDER, NEWEST, built
 from packaging.requirements import Requirement
-from registry_models import free_port
 
 from loopline.components.image import DEFAULT_IMAGE, VERSION
+from loopline.pipelines.sites.ports import free_port
 
 IMAGES = ROOT / "deploy" / "image"
 REGISTRY = "image-registry.openshift-image-registry.svc:5000/loopline"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from kubernetes_secrets import NAMESPACE, TOKEN, kubernetes_api
-from registry_models import free_port
 
 from loopline.components import cluster_secrets
 from loopline.components.cluster_secrets import MOUNTED, SECRETS
 from loopline.components.cluster_secrets import cluster_secrets as taken
 from loopline.components.delivery.credentials import load_credentials
 from loopline.components.errors import InputError, TemporaryError
+from loopline.pipelines.sites.ports import free_port
 
 SECRET = "s3cr3t-value"
 

@@ -6,8 +6,9 @@ import shutil
 import pytest
 import requests
 from flights_app import Relay, running_app
-from registry_models import free_port
 from serving_models import IMAGE
+
+from loopline.pipelines.sites.ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a browser: install Debian's package chromium")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from delivery_models import train_small
 from monitoring_prometheus import answering
-from registry_models import free_port
 
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.model_server import serve
@@ -18,6 +17,7 @@ from loopline.components.errors import InputError
 from loopline.components.monitoring.load import Load, Tally, Target
 from loopline.components.monitoring.probe import judge, probe
 from loopline.components.monitoring.probe_page import capacity_report
+from loopline.pipelines.sites.ports import free_port
 
 
 @pytest.fixture(scope="module")

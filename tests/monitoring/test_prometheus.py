@@ -9,7 +9,6 @@ import pytest
 import requests
 from config_repositories import make_certificate
 from monitoring_prometheus import Counters, answering, needs_prometheus, prometheus
-from registry_models import free_port
 from serving_models import golden_request
 
 from loopline.components.delivery.model_server import serve
@@ -19,6 +18,7 @@ from loopline.components.monitoring.service import check_service
 from loopline.components.monitoring.service_page import service_report
 from loopline.components.monitoring.slo import Slo
 from loopline.components.monitoring.window import Window
+from loopline.pipelines.sites.ports import free_port
 
 #: Prometheus looks four times a second.
 LOOK_S = 0.6

@@ -11,7 +11,6 @@ import pytest
 import requests
 from config_repositories import make_repository
 from monitoring_prometheus import Counters, answering
-from registry_models import free_port
 from serving_models import golden_request
 
 from loopline.components.delivery.model_server import serve
@@ -23,6 +22,7 @@ from loopline.components.monitoring.service import check_service, read_targets
 from loopline.components.monitoring.service_page import service_report
 from loopline.components.monitoring.slo import RULES, Slo, worst_burn
 from loopline.components.monitoring.window import Window
+from loopline.pipelines.sites.ports import free_port
 
 HOUR = 3600.0
 

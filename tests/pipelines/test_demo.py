@@ -10,11 +10,11 @@ import nbformat
 import pytest
 import requests
 from notebook_runs import execute
-from registry_models import free_port
 
 from loopline.components.errors import InputError
 from loopline.pipelines.demo import _ask
 from loopline.pipelines.replay.timeline import Timeline
+from loopline.pipelines.sites.ports import free_port
 from loopline.pipelines.sites.process import find_agent, stop_agent
 from loopline.pipelines.sites.state import read_states
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from delivery_models import train_small
-from registry_models import free_port
 from serving_models import IMAGE, release
 from site_relay import SiteRelay
 from training_tables import make_table
@@ -19,6 +18,7 @@ from loopline.components.model.predictor import agree
 from loopline.pipelines.replay.control import score_control
 from loopline.pipelines.replay.request import Request
 from loopline.pipelines.replay.send import send
+from loopline.pipelines.sites.ports import free_port
 
 NAME = "small-late"
 

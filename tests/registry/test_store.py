@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from registry_models import free_port
 
 from loopline.components.errors import InputError
 from loopline.components.registry import store
 from loopline.components.registry.store import open_store, tracking_uri, ui_command
 from loopline.components.registry.versions import promote
 from loopline.components.secrecy import without_credentials
+from loopline.pipelines.sites.ports import free_port
 
 REGISTER = """
 import sys

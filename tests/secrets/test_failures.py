@@ -20,11 +20,12 @@ from import_budget import ALLOWED
 from pipeline_server.certificate import make_certificate
 from planted import USER, plant, presigned, watching, with_password
 from promoted_images import PREDICATE, make_key
-from registry_models import free_port, make_model
+from registry_models import make_model
 
 from loopline.components.delivery.attestation import attest_tested
 from loopline.components.delivery.build import build_image
 from loopline.components.environment import environment
+from loopline.pipelines.sites.ports import free_port
 
 WINDOW = ["--start", "2026-01-01T00:00:00+00:00", "--end", "2026-01-01T01:00:00+00:00"]
 

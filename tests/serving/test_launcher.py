@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 
-from registry_models import free_port
 from serving_models import golden_request, launched, listening
 
 from loopline.components.delivery.golden import read_golden
 from loopline.components.delivery.inference import build_grpc_request
 from loopline.components.serving.__main__ import main
 from loopline.components.serving.rest import Listener
+from loopline.pipelines.sites.ports import free_port
 
 PATH = "/v2/models/small-late/infer"
 

@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 from delivery_models import train_small
-from registry_models import free_port
 from serving_models import IMAGE
 from training_tables import OTHERS
 
@@ -17,6 +16,7 @@ from loopline.components.delivery.golden import read_golden, replay
 from loopline.components.delivery.inference import call_rest
 from loopline.components.delivery.model_server import is_ready
 from loopline.components.training.train import train_estimator
+from loopline.pipelines.sites.ports import free_port
 
 
 @pytest.fixture
