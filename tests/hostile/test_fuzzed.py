@@ -18,7 +18,7 @@ SECONDS = 60 if FULL else 3
 
 
 def fuzz(target: str, samples: Path, folder: Path) -> tuple[int, int, str]:
-    """Fuzz a target; returns the exit status, how many inputs it got, and what was said."""
+    """Fuzz a target; returns the exit status, how many inputs it got, 0 without coverage, and what was said."""
     program = Path(hostile_fuzz.__file__)
     done = subprocess.run(
         [sys.executable, program, target, samples, str(SECONDS)],
@@ -26,7 +26,7 @@ def fuzz(target: str, samples: Path, folder: Path) -> tuple[int, int, str]:
         timeout=SECONDS + 300,
     )  # fmt: skip
     said = done.stdout + done.stderr
-    runs = re.search(r"Done (\d+) runs", said)
+    runs = re.search(r"\n#\d+\s+(?:NEW|REDUCE).*Done (\d+) runs", said, re.DOTALL)
     return done.returncode, int(runs[1]) if runs else 0, said[-4000:]
 
 
@@ -34,7 +34,7 @@ def fuzz(target: str, samples: Path, folder: Path) -> tuple[int, int, str]:
 def test_no_path_ends_in_a_traceback(target, samples, tmp_path, record_property):
     status, runs, said = fuzz(target, samples, tmp_path)
     assert status == 0, said
-    assert runs > 100 and "NEW" in said, said
+    assert runs > 100, said
     record_property("fuzzed", runs)
 
 
