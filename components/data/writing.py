@@ -1,6 +1,5 @@
 """Write tables so that a step that fails leaves nothing half-written."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loopline.components.data.tables import BATCH_ROWS, abandon, file_digest, table_writer
-from loopline.components.errors import InputError, is_full
+from loopline.components.errors import explain, is_full
 
 #: A row group is closed at this size even when it has few rows, which bounds memory for wide tables.
 GROUP_BYTES = 64 * 2**20
@@ -102,6 +101,5 @@ def _disk_full(path: Path) -> Iterator[None]:
     except OSError as error:
         if not is_full(error):
             raise
-        raise InputError(
-            f"The disk is full at {path.parent} ({os.strerror(error.errno)}): make room or give the step more storage."
-        ) from None
+        # Arrow's errors do not say where.
+        raise explain(OSError(error.errno, "", str(path.parent))) from None
