@@ -47,7 +47,7 @@ def fetch_object(host: str, folder) -> None:
     ingest("s3://bucket/table.csv", folder / "out.parquet")
 
 
-def list_tags(host: str, folder) -> None:
+def read_manifest(host: str, folder) -> None:
     Registry(host, "models/flights").get_manifest("1")
 
 
@@ -55,7 +55,7 @@ def ask_pipelines(host: str, folder) -> None:
     open_connection(f"https://{host}", lambda: "token")
 
 
-CLIENTS = pytest.mark.parametrize("call", [fetch, fetch_object, list_tags, ask_pipelines])
+CLIENTS = pytest.mark.parametrize("call", [fetch, fetch_object, read_manifest, ask_pipelines])
 
 
 @CLIENTS
