@@ -1,5 +1,6 @@
 """The steps that use MLflow: what to run under a fault, and what has to be true of MLflow after it."""
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from mlflow.artifacts import download_artifacts
 
 from loopline.components.environment import environment
 from loopline.components.model.directory import read_manifest, verify_model
+
+_PIPELINE_RUN = "loopline.pipeline_run"
+_pipeline_runs = itertools.count(1)
 
 
 @dataclass
@@ -80,10 +84,14 @@ class Case:
 
 
 class Register(Case):
-    """One model, one version, one finished run."""
+    """One model, one version, one finished run; who runs it again does so in another pipeline run."""
 
     def prepare(self):
         self.inputs["name"] = self.name
+
+    def run(self, fault=NONE):
+        self.inputs["pipeline_run"] = f"run-{next(_pipeline_runs)}"
+        return super().run(fault)
 
     def check(self, whole, ended=None):
         versions = self.versions()
@@ -99,10 +107,13 @@ class Register(Case):
             assert counts["FINISHED"] == 1 and counts["RUNNING"] == 0, counts
             [finished] = [run for run in runs if run.info.status == "FINISHED"]
             assert finished.info.run_id == versions[0].run_id and finished.data.metrics
+            assert finished.data.tags[_PIPELINE_RUN] == versions[0].tags[_PIPELINE_RUN]
             place = finished.info.experiment_id
             models = self.ask(lambda client: client.search_logged_models([place]))
             states = Counter(model.status.value for model in models)
             assert states["READY"] == 1 and states["PENDING"] == 0, states
+            [ready] = [model for model in models if model.status.value == "READY"]
+            assert ready.tags[_PIPELINE_RUN] == versions[0].tags[_PIPELINE_RUN]
 
 
 class WriteCard(Case):

@@ -111,8 +111,11 @@ def _register_new(store: Store, candidate: Candidate, name: str, experiment: str
 def _run(store: Store, candidate: Candidate, name: str, experiment: str) -> "Iterator[Run]":
     """Give the run that the environment names, or one of our own that ends with the block.
 
-    A run in which the same step was killed, or that another process fills at this moment, is used again.
+    A run in which a step was killed, or that another process fills at this moment, is used again, also by another
+    pipeline run: it then says where this model comes from.
     """
+    from mlflow.entities import RunTag
+
     client = store.client
     if identifier := os.environ.get("MLFLOW_RUN_ID"):
         # Who made the run ends it.
@@ -124,13 +127,13 @@ def _run(store: Store, candidate: Candidate, name: str, experiment: str) -> "Ite
         return [
             run
             for run in client.search_runs([place], same)
-            if run.info.run_name == name
-            and run.info.status in ("RUNNING", "FINISHED")
-            and candidate.tags.items() <= run.data.tags.items()
+            if run.info.run_name == name and run.info.status in ("RUNNING", "FINISHED")
         ]
 
     run = ensure_run(store, place, name, candidate.tags, known)
     with _on_failure(lambda: client.set_terminated(run.info.run_id, "FAILED")):
+        if other := candidate.tags.items() - run.data.tags.items():
+            client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in other])
         yield run
         if run.info.status != "FINISHED":
             client.set_terminated(run.info.run_id, "FINISHED")
@@ -143,7 +146,10 @@ def _log_model(store: Store, candidate: Candidate, run: "Run") -> str:
 
     client, run_id = store.client, run.info.run_id
     logged = _ensure_logged_model(store, candidate, run)
+    if other := dict(candidate.tags.items() - (logged.tags or {}).items()):
+        client.set_logged_model_tags(logged.model_id, other)
     if logged.status == LoggedModelStatus.READY:
+        _log_run(store, candidate, run, logged.model_id)
         return logged.model_id
     with _on_failure(lambda: client.finalize_logged_model(logged.model_id, "FAILED")):
         flavor = Model(
@@ -216,8 +222,8 @@ def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> N
     for start in range(0, len(parameters), _BATCH):
         store.client.log_batch(run.info.run_id, params=parameters[start : start + _BATCH])
     now = int(time.time() * 1000)
-    # Neither a second value of a metric, where the run is written again.
-    new = {key: value for key, value in candidate.metrics.items() if key not in run.data.metrics}
+    # Neither the same value of a metric again, where the run is written again.
+    new = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in new.items()]
     store.client.log_batch(run.info.run_id, metrics=figures)
     store.client.log_artifact(run.info.run_id, str(candidate.report), "report")
