@@ -89,7 +89,7 @@ def explain_failure(error: Exception, uri: str) -> InputError:
         refused = explain(OSError(number, ""))
         if refused:
             return refused
-    return InputError(f"MLflow at {where} cannot do what is asked of it: {_shorten(message, 500)}")
+    return InputError(f"MLflow at {where} cannot do what is asked of it: {_sentence(_shorten(message, 500))}")
 
 
 def _refusal(where: str, why: str) -> str:
@@ -104,5 +104,10 @@ def _cause(message: str) -> str:
     return next((cause for cause in (*_CAUSES, *_BROKEN) if cause in message), _shorten(message, 200))
 
 
+def _sentence(message: str) -> str:
+    return message if message.endswith((".", "!", "?")) else f"{message}."
+
+
 def _shorten(message: str, characters: int) -> str:
-    return hide(" ".join(message.split()))[:characters]
+    line = hide(" ".join(message.split()))
+    return line if len(line) <= characters else f"{line[:characters]} ..."

@@ -1,6 +1,7 @@
 """Register a model in MLflow, once for each content."""
 
 import contextlib
+import itertools
 import logging
 import os
 import tempfile
@@ -213,20 +214,34 @@ def _log_output(store: Store, run_id: str, model_id: str) -> None:
 
 
 def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> None:
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
 
-    # A run of the engine may hold parameters already, and MLflow refuses to change one.
-    parameters = [
-        Param(key, value) for key, value in run_parameters(candidate.manifest).items() if key not in run.data.params
-    ]
-    for start in range(0, len(parameters), _BATCH):
-        store.client.log_batch(run.info.run_id, params=parameters[start : start + _BATCH])
+    _log_parameters(store, candidate, run)
     now = int(time.time() * 1000)
     # Neither the same value of a metric again, where the run is written again.
     new = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in new.items()]
     store.client.log_batch(run.info.run_id, metrics=figures)
     store.client.log_artifact(run.info.run_id, str(candidate.report), "report")
+
+
+def _log_parameters(store: Store, candidate: Candidate, run: "Run") -> None:
+    """Write the parameters that the run lacks; one of the engine may hold some, and MLflow refuses to change them."""
+    from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
+
+    known = set(run.data.params)
+    while missing := {key: value for key, value in run_parameters(candidate.manifest).items() if key not in known}:
+        batch = dict(itertools.islice(missing.items(), _BATCH))
+        try:
+            store.client.log_batch(run.info.run_id, params=[Param(*one) for one in batch.items()])
+            known |= batch.keys()
+        except MlflowException:
+            # The database refuses what another process that fills the run was faster to write.
+            new = set(store.client.get_run(run.info.run_id).data.params) - known
+            if not new:
+                raise
+            known |= new
 
 
 def _create_version(store: Store, candidate: Candidate, name: str, run_id: str, model_id: str) -> int:

@@ -4,6 +4,7 @@ import shutil
 import mlflow
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from registry_models import make_model, make_rows
@@ -92,6 +93,31 @@ def blind_once(find):
         return [] if len(looks) == 1 else find(*arguments)
 
     return blind
+
+
+def test_parameters_that_another_process_writes_meanwhile(trained, home, monkeypatch):
+    log = MlflowClient.log_batch
+
+    def come_second(client, run, **content):
+        known = client.get_run(run).data.params
+        log(client, run, **content)
+        if any(parameter.key not in known for parameter in content.get("params", ())):
+            raise MlflowException("UNIQUE constraint failed: params.key, params.run_uuid")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", come_second)
+    assert register(*trained.paths(), "flights") == 1
+    with open_store() as store:
+        [run] = all_runs(store)
+        assert run.data.params["task"] == "binary" and run.data.metrics
+
+
+def test_parameters_that_are_refused(trained, home, monkeypatch):
+    def refuse(client, run, **content):
+        raise MlflowException("no room")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
+    with pytest.raises(InputError, match="cannot do what is asked of it: no room."):
+        register(*trained.paths(), "flights")
 
 
 def test_failure_midway_leaves_no_version_and_a_rerun_completes(trained, home):
