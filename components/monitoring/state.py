@@ -18,6 +18,7 @@ from loopline.components.data.tables import file_digest
 from loopline.components.documents import read_json, reading, write_document
 from loopline.components.errors import InputError
 from loopline.components.monitoring.window import read_instant
+from loopline.components.registry.artifacts import fetch_artifact
 from loopline.components.registry.experiments import ensure_experiment, find_experiment
 from loopline.components.registry.once import ensure_run
 from loopline.components.registry.store import Store, open_store
@@ -239,8 +240,8 @@ def _read_file(store: Store, run: str, name: str, folder: Path) -> dict | None:
 
     folder.mkdir()
     try:
-        path = store.client.download_artifacts(run, name, str(folder))
-    except MlflowException:
+        path = fetch_artifact(store, run, name, folder)
+    except (MlflowException, OSError):
         if any(file.path == name for file in store.client.list_artifacts(run)):
             raise
         logger.warning("run %s has no %s any more and is left out", run, name)

@@ -11,6 +11,7 @@ from loopline.components.data.schema import Schema
 from loopline.components.documents import read_json, write_document
 from loopline.components.errors import InputError
 from loopline.components.model.directory import verify_model
+from loopline.components.registry.artifacts import fetch_artifact
 from loopline.components.registry.card_facts import STATED, CardFacts, clean_statements, read_evaluation, read_verdict
 from loopline.components.registry.card_render import CARD_HINT, card_markdown, card_page, card_summary
 from loopline.components.registry.card_sections import card_sections
@@ -165,8 +166,7 @@ def _read_facts(store: Store, version: "ModelVersion") -> dict:
     if f"{FOLDER}/{FACTS}" not in files:
         return {}
     with tempfile.TemporaryDirectory() as folder:
-        # Not mlflow.artifacts: that says of a full disk or a busy server that the path is wrong.
-        path = store.client.download_artifacts(version.run_id, f"{FOLDER}/{FACTS}", folder)
+        path = fetch_artifact(store, version.run_id, f"{FOLDER}/{FACTS}", folder)
         try:
             return read_json(path)
         except ValueError:
