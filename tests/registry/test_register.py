@@ -116,7 +116,7 @@ def test_parameters_that_are_refused(trained, home, monkeypatch):
         raise MlflowException("no room")
 
     monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-    with pytest.raises(InputError, match="cannot do what is asked of it: no room."):
+    with pytest.raises(InputError, match=r"cannot do what is asked of it: no room\."):
         register(*trained.paths(), "flights")
 
 
