@@ -13,6 +13,7 @@ from loopline.components.errors import InputError
 from loopline.components.model.directory import read_manifest, seal_model
 from loopline.components.model.predictor import load_predictor
 from loopline.components.registry import register as module
+from loopline.components.registry.fetch import fetch
 from loopline.components.registry.register import register
 from loopline.components.registry.store import open_store
 from loopline.components.registry.versions import find_aliases
@@ -93,6 +94,17 @@ def blind_once(find):
         return [] if len(looks) == 1 else find(*arguments)
 
     return blind
+
+
+def test_deleted_version_is_registered_again_from_its_run(trained, home, tmp_path):
+    register(*trained.paths(), "flights", pipeline_run="run-1")
+    with open_store() as store:
+        store.client.delete_model_version("flights", "1")
+    version = register(*trained.paths(), "flights", pipeline_run="run-2")
+    with open_store() as store:
+        [run], [found] = all_runs(store), all_versions(store)
+    assert run.data.tags["loopline.pipeline_run"] == found.tags["loopline.pipeline_run"] == "run-2"
+    assert fetch(tmp_path / "again", "flights", version=version).run == run.info.run_id
 
 
 def test_parameters_that_another_process_writes_meanwhile(trained, home, monkeypatch):
