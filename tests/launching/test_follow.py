@@ -159,6 +159,15 @@ def test_a_long_absence_leaves_the_run_alone(server, monkeypatch):
     assert not any(method == "POST" and path.endswith(":terminate") for method, path, _ in server.asked)
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """Let what is started heed Ctrl-C, also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_detaches_and_follow_attaches_again(server, loopline, tmp_path):
     server.scenario = Scenario([{"ingest-data": "RUNNING"}] * 1000)
     words = [str(PROGRAM), "submit", "training", *WORDS]
