@@ -61,9 +61,10 @@ def run_demo(progress: Progress, fast: bool = False) -> str:
     delivered = run_pipeline("delivery", {"name": parameters["name"]}, progress)
     url = control.wait_for_app()
     progress.note(f"asking each site through the app at {url}")
-    answers = [_ask(url, site) for site in ("edge", "cloud", "datacenter")]
+    _ask_sites(url)
     page, timeline = _replay(folder, history, trained, progress, fast)
-    return _summary(parameters["name"], trained, delivered, url, answers, page, timeline)
+    # Once more: the replay has brought them other versions.
+    return _summary(parameters["name"], trained, delivered, url, _ask_sites(url), page, timeline)
 
 
 def _read_parameters(name: str) -> dict:
@@ -100,6 +101,10 @@ def _replay(flights: Path, history: str, trained: Run, progress: Progress, fast:
     return page, timeline
 
 
+def _ask_sites(url: str) -> list[dict]:
+    return [_ask(url, site) for site in ("edge", "cloud", "datacenter")]
+
+
 def _ask(url: str, site: str) -> dict:
     """Ask the app for the first flight of its list, as the page does."""
     try:
@@ -128,16 +133,18 @@ def _summary(
     for path in (*trained.reports, *delivered.reports):
         if path.stem in ("evaluate-model", "test-model-image"):
             lines.append(f"Report:     {shown_path(path)}")
-    lines.append(f"Sites:      flight {answers[0]['flight']} arrives late with a probability of")
+    lines += [
+        "",
+        timeline_text(timeline),
+        "",
+        f"Sites:      flight {answers[0]['flight']} arrives late with a probability of",
+    ]
     for answer in answers:
         image = answer["image_digest"].removeprefix("sha256:")[:12]
         lines.append(
             f"            {answer['probability']:.3f}  {answer['site']}, version {answer['model_version']} ({image})"
         )
     lines += [
-        "",
-        timeline_text(timeline),
-        "",
         f"Timeline:   {shown_path(page)}",
         f"App:        {url}",
         f"MLflow UI:  {ui_command()}",
