@@ -218,7 +218,7 @@ def _log_run(store: Store, candidate: Candidate, run: "Run", model_id: str) -> N
 
     _log_parameters(store, candidate, run)
     now = int(time.time() * 1000)
-    # Neither the same value of a metric again, where the run is written again.
+    # Where the run is written again, no metric gets the value that it has a second time.
     new = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     figures = [Metric(key, value, now, 0, model_id=model_id) for key, value in new.items()]
     store.client.log_batch(run.info.run_id, metrics=figures)
@@ -230,8 +230,8 @@ def _log_parameters(store: Store, candidate: Candidate, run: "Run") -> None:
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
 
-    known = set(run.data.params)
-    while missing := {key: value for key, value in run_parameters(candidate.manifest).items() if key not in known}:
+    wanted, known = run_parameters(candidate.manifest), set(run.data.params)
+    while missing := {key: value for key, value in wanted.items() if key not in known}:
         batch = dict(itertools.islice(missing.items(), _BATCH))
         try:
             store.client.log_batch(run.info.run_id, params=[Param(*one) for one in batch.items()])
