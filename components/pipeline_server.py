@@ -127,7 +127,7 @@ def runs_named(client, title: str) -> list:
     return sorted((run for run in named if run.state not in LOST), key=_age)
 
 
-def find_experiment(client, name: str) -> str:
+def ensure_experiment(client, name: str) -> str:
     """Return the id of an experiment, which is made when it is missing; who comes second takes what the first made.
 
     Args:

@@ -86,7 +86,7 @@ def trigger(
         # The client prints a link.
         with contextlib.redirect_stdout(io.StringIO()):
             return client.run_pipeline(
-                pipeline_server.find_experiment(client, experiment or pipeline),
+                pipeline_server.ensure_experiment(client, experiment or pipeline),
                 title,
                 params=arguments,
                 pipeline_id=chosen.pipeline_id,

@@ -11,7 +11,7 @@ from loopline.pipelines.launching.connection import Server, connect, find_or_mak
 from loopline.pipelines.launching.package import Package
 from loopline.pipelines.launching.recurring import ServerSchedule, held_under, mark, show_time
 from loopline.pipelines.launching.timing import Timing
-from loopline.pipelines.launching.versions import find_experiment, upload
+from loopline.pipelines.launching.versions import ensure_experiment, upload
 from loopline.pipelines.launching.zones import Zone, find_zone
 
 #: Within this time the server starts what is due.
@@ -97,7 +97,7 @@ def schedule(
     zone = find_zone(time_zone, server.namespace)
     version, uploaded = upload(server, package)
     held = _of_pipeline(held_under(server, name, zone), version.pipeline_id)
-    wanted = _wanted(name, values, version, find_experiment(server, experiment or package.name))
+    wanted = _wanted(name, values, version, ensure_experiment(server, experiment or package.name))
     made = not (held and _is(held[-1], wanted, timing))
     if made:
         begin = _phase(held, timing)

@@ -7,7 +7,7 @@ from pathlib import Path
 from loopline.pipelines.launching.connection import connect, find_or_make
 from loopline.pipelines.launching.package import Package
 from loopline.pipelines.launching.run import ServerRun
-from loopline.pipelines.launching.versions import by_name, find_experiment, upload
+from loopline.pipelines.launching.versions import by_name, ensure_experiment, upload
 
 
 def submit(
@@ -46,7 +46,7 @@ def submit(
     server = connect(host, token, token_path)
     version, uploaded = upload(server, package)
     body = kfp_server_api.V2beta1Run(
-        experiment_id=find_experiment(server, experiment or package.name),
+        experiment_id=ensure_experiment(server, experiment or package.name),
         display_name=_title(package.name, values),
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id

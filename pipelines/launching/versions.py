@@ -41,7 +41,7 @@ def upload(server: Server, package: Package):
     return version, bool(made)
 
 
-def find_experiment(server: Server, name: str) -> str:
+def ensure_experiment(server: Server, name: str) -> str:
     """Return the id of an experiment, which is made when it is missing.
 
     Args:
